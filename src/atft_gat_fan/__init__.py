@@ -1,0 +1,1 @@
+"""ATFT-GAT-FAN: multi-horizon ranking of stock returns, trained, proved, run and watched."""

@@ -1,0 +1,353 @@
+"""Every knob of the system: one frozen model, one default each, unknown keys refused."""
+
+import re
+from datetime import date
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MEMO_HORIZON_WEIGHTS = {1: 1.0, 2: 0.8, 3: 0.7, 5: 0.5, 10: 0.3}
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A block of the configuration: immutable, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RunConfig(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "atft"
+    """First part of the run folder's name."""
+    root: str = "runs"
+    """Folder that holds the run folders."""
+    dir: str | None = None
+    """The run folder itself; by default `root/name-<hash of the resolved configuration>`."""
+    fresh: bool = False
+    """Start over, deleting what an earlier run of the same configuration left in the folder."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; `auto` takes CUDA when there is one."""
+    num_threads: Positive | None = None
+    """CPU threads; results are bit-identical only for the same number. Default: all cores."""
+
+
+class ColumnsConfig(Section):
+    """Names of the panel's columns."""
+
+    code: str = "Code"
+    date: str = "Date"
+    open: str = "Open"
+    high: str = "High"
+    low: str = "Low"
+    close: str = "Close"
+    adj_close: str | None = None
+    """Adjusted close; by default `AdjClose` or `AdjustmentClose` if the panel has one, else the close."""
+    volume: str = "Volume"
+    static: str | None = "sector33"
+    """A static category of each stock, ignored when the panel has no such column."""
+    label: str = "target_{h}d"
+    """Forward return of horizon h; `feat_ret_{h}d` is tried next."""
+    trailing_return: str = "returns_{h}d"
+    """Trailing return over h days."""
+    validity: str = "is_*_valid"
+    """Pattern of boolean columns; where one is false, the column it names (`is_<column>_valid`) is missing."""
+
+
+class SyntheticConfig(Section):
+    """The seeded artificial market of `data.source: synthetic`."""
+
+    num_stocks: Positive = 60
+    num_days: Positive = 750
+    num_sectors: Positive = 6
+    seed: int = 7
+    signal: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Daily rank correlation of the planted signal with the next day's return (the oracle's RankIC@1d)."""
+    churn: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the stocks that are listed late or delisted early."""
+
+
+class DataConfig(Section):
+    source: str = "sample"
+    """`sample` (embedded S&P 500 closes), `synthetic`, or a path to Parquet (file or directory), CSV, or a built store."""
+    cache: str = ".cache/atft"
+    """Folder of built stores, keyed by the fingerprint of the source."""
+    start: date | None = None
+    """First day to use."""
+    end: date | None = None
+    """Last day to use."""
+    columns: ColumnsConfig = ColumnsConfig()
+    features: Literal["auto", "derived"] | tuple[str, ...] = "auto"
+    """`derived`: price and volume factors; a list of names or globs: those columns; `auto`: derived when the panel
+    has prices and no other numeric columns, else every other numeric column."""
+    standardise: Literal["zscore", "rank"] = "zscore"
+    """How derived features are made comparable within a day: z-scores clipped at 5, or ranks scaled to unit variance."""
+    horizons: tuple[Positive, ...] = (1, 2, 3, 5, 10)
+    """Forecast horizons in trading days, increasing."""
+    window: Annotated[int, Field(ge=2)] = 20
+    """Trading days a prediction looks back on (L)."""
+    delisting_return: Annotated[float, Field(ge=-1)] | None = None
+    """Return assumed once a stock leaves the panel before its horizon ends; unknown by default."""
+    exchange: str | None = "XNYS"
+    """Exchange whose published sessions give the calendar covariates (ISO 10383); null: weekdays."""
+    strict: bool = False
+    """Refuse, instead of dropping by name, columns that are constant or empty on the training days."""
+    num_workers: NonNegative = 0
+    """Threads that prepare the next batches while one is computed."""
+    synthetic: SyntheticConfig = SyntheticConfig()
+
+    @field_validator("horizons")
+    @classmethod
+    def _increasing(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or list(value) != sorted(set(value)):
+            raise ValueError(f"expected increasing, distinct horizons, got {list(value)}")
+        return value
+
+
+class LabelsConfig(Section):
+    transform: Literal["raw", "zscore", "rank"] = "raw"
+    """Within-day transform of the labels, for the loss only; metrics always use raw returns."""
+
+
+class SplitConfig(Section):
+    train_end: date | None = None
+    """Last training day; default: the first `train_fraction` of the days."""
+    valid_end: date | None = None
+    """Last validation day; the test days follow."""
+    train_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.70
+    valid_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    purge: NonNegative | None = None
+    """Trading days left out between splits; default and least: the longest horizon + 1."""
+    embargo: NonNegative = 0
+    """Further trading days left out after the purge."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "SplitConfig":
+        if self.train_end and self.valid_end and self.train_end >= self.valid_end:
+            raise ValueError(f"expected train_end before valid_end, got {self.train_end} and {self.valid_end}")
+        if self.train_fraction + self.valid_fraction >= 1:
+            raise ValueError("expected train_fraction + valid_fraction < 1, so that test days remain")
+        return self
+
+
+class GraphConfig(Section):
+    lookback: Annotated[int, Field(ge=5)] = 60
+    """Trading days of returns behind a correlation."""
+    num_neighbours: Positive = 16
+    """Neighbours of a stock at most, the stock itself included (K)."""
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    """Least absolute shrunk correlation of an edge."""
+    shrinkage: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Correlations are multiplied by 1 - shrinkage (towards the identity)."""
+    halflife: PositiveFloat | None = None
+    """Half-life in days of exponential weights; null: equal weights."""
+    min_periods: Annotated[int, Field(ge=3)] = 40
+    """Common days two stocks must have in the lookback."""
+    refresh_days: Positive = 5
+    """The graph is rebuilt when this many weekdays have passed (fixed grid of dates)."""
+    same_sector: bool = False
+    """Fill free slots with stocks of the same static category."""
+
+
+class FanConfig(Section):
+    enabled: bool = True
+    top_k: Annotated[int, Field(ge=1, le=2)] = 1
+    """Frequencies taken out per sample and channel."""
+
+
+class GatConfig(Section):
+    enabled: bool = True
+    num_heads: Positive = 4
+    chunk_size: Positive | None = None
+    """Query stocks computed at a time; null: all at once."""
+
+
+class ModelConfig(Section):
+    hidden_size: Positive = 64
+    """Width of the network (E)."""
+    variable_size: Positive = 8
+    """Width of one variable inside the variable selection."""
+    num_heads: Positive = 4
+    """Heads of the temporal attention; must divide hidden_size."""
+    lstm_layers: Positive = 1
+    dropout: Probability = 0.1
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """Quantiles forecast beside the point; must contain 0.5, which then is the point."""
+    fan: FanConfig = FanConfig()
+    gat: GatConfig = GatConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ModelConfig":
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"expected num_heads to divide hidden_size, got {self.num_heads} and {self.hidden_size}")
+        if self.gat.enabled and self.hidden_size % self.gat.num_heads:
+            raise ValueError(
+                f"expected gat.num_heads to divide hidden_size, got {self.gat.num_heads} and {self.hidden_size}"
+            )
+        if self.quantiles and (0.5 not in self.quantiles or list(self.quantiles) != sorted(set(self.quantiles))):
+            raise ValueError(f"expected increasing quantiles that contain 0.5, got {list(self.quantiles)}")
+        return self
+
+
+class LossConfig(Section):
+    type: Literal["mse", "huber"] = "mse"
+    huber_delta: PositiveFloat | tuple[PositiveFloat, ...] | Literal["auto"] = 0.01
+    """Where Huber turns from square to linear, in label units."""
+    multi_horizon_weights: tuple[NonNegativeFloat, ...] | None = None
+    """One weight per horizon; default 1, .8, .7, .5, .3 at 1, 2, 3, 5, 10 days, interpolated between."""
+    quantile_weight: NonNegativeFloat = 1.0
+    """Weight of the pinball loss where `model.quantiles` are forecast."""
+
+
+class EmaConfig(Section):
+    enabled: bool = False
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    warmup: bool = True
+    """Use min(decay, (1 + n) / (10 + n)) after n updates."""
+
+
+class GradScalerConfig(Section):
+    init_scale: PositiveFloat = 65536.0
+    """First loss scale of fp16 training (`amp: fp16`)."""
+
+
+class OptimizerConfig(Section):
+    """AdamW."""
+
+    lr: PositiveFloat = 1e-3
+    betas: tuple[Probability, Probability] = (0.9, 0.98)
+    eps: PositiveFloat = 1e-12
+    """Small, because gradients of return-sized losses are."""
+    weight_decay: NonNegativeFloat = 0.01
+    """On weights only: never on norms, biases or layer scales."""
+    clip_norm: PositiveFloat | None = 1.0
+    """Largest global gradient norm; null: no clipping."""
+
+
+class EarlyStoppingConfig(Section):
+    enabled: bool = True
+    patience: Positive = 3
+    """Validations without a better smoothed RankIC before training stops."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Weight of the past in the exponential smoothing of the validation RankIC."""
+
+
+class TrainConfig(Section):
+    max_epochs: Positive = 8
+    max_steps: Positive | None = None
+    """Optimizer steps at most, whatever max_epochs says."""
+    checkpoint_every: Positive | str = 200
+    """Steps between checkpoints, or minutes as `10m`."""
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    log_every: Positive = 10
+    """Steps between records of loss, learning rate and speed."""
+    tensorboard: bool = True
+
+    @field_validator("checkpoint_every")
+    @classmethod
+    def _steps_or_minutes(cls, value: int | str) -> int | str:
+        if isinstance(value, str) and not re.fullmatch(r"[1-9]\d*m", value):
+            raise ValueError(f"expected a number of steps or minutes such as 10m, got {value!r}")
+        return value
+
+
+class LightGBMConfig(Section):
+    num_rounds: Positive = 200
+    learning_rate: PositiveFloat = 0.05
+    num_leaves: Annotated[int, Field(ge=2)] = 31
+    min_data_in_leaf: Positive = 200
+    feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
+    bagging_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
+    max_rows: Positive = 1_000_000
+    """Training rows at most: the newest days that fit."""
+
+
+class EvaluationConfig(Section):
+    baselines: tuple[Literal["reversal", "momentum", "ridge", "lightgbm"], ...] = (
+        "reversal",
+        "momentum",
+        "ridge",
+        "lightgbm",
+    )
+    lightgbm: LightGBMConfig = LightGBMConfig()
+    num_quantiles: Annotated[int, Field(ge=2)] = 10
+    """Groups of the quantile returns and the long-short portfolio (fewer when a day has too few stocks)."""
+    cost_bps: NonNegativeFloat = 10.0
+    """Trading cost of one side, in basis points of the value traded."""
+
+
+class ImprovementsConfig(Section):
+    """The opt-in improvements; every default is the behaviour without them."""
+
+    output_head_small_init: bool = False
+    gat_temperature: PositiveFloat = 1.0
+    freq_dropout_p: Probability = 0.0
+    use_ema: bool = False
+    huber_loss: bool = False
+    online_normalization: bool = False
+    enable_wandb: bool = False
+    auto_recover_oom: bool = False
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    seed: int = Field(42, ge=0)
+    batch_size: Positive = 8
+    """Trading days a batch, each with all its stocks."""
+    accumulate_grad_batches: Positive = 1
+    """Batches whose gradients make one optimizer step."""
+    warmup_steps: NonNegative = 1500
+    """Steps of linear warm-up; effective: at most 10 % of the planned steps."""
+    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    """Learning rate after the warm-up."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time, the same gradients."""
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    """Mixed precision; fp16 uses the gradient scaler."""
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    labels: LabelsConfig = LabelsConfig()
+    split: SplitConfig = SplitConfig()
+    graph: GraphConfig = GraphConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    ema: EmaConfig = EmaConfig()
+    grad_scaler: GradScalerConfig = GradScalerConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    improvements: ImprovementsConfig = ImprovementsConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        weights, horizons = self.loss.multi_horizon_weights, self.data.horizons
+        if weights is not None and len(weights) != len(horizons):
+            names = ",".join(map(str, horizons))
+            raise ValueError(
+                f"horizons {names} need {len(horizons)} weights, got {len(weights)} (loss.multi_horizon_weights)"
+            )
+        least = max(horizons) + 1
+        if self.split.purge is not None and self.split.purge < least:
+            raise ValueError(f"expected split.purge of at least max(horizons) + 1 = {least}, got {self.split.purge}")
+        if self.graph.min_periods > self.graph.lookback:
+            raise ValueError(
+                f"expected graph.min_periods <= graph.lookback, got {self.graph.min_periods} > {self.graph.lookback}"
+            )
+        return self
+
+    @property
+    def horizon_weights(self) -> tuple[float, ...]:
+        """Loss weight of each horizon: the configured ones, else the memo's, interpolated linearly between its horizons."""
+        if self.loss.multi_horizon_weights is not None:
+            return self.loss.multi_horizon_weights
+        return tuple(
+            float(w)
+            for w in np.interp(self.data.horizons, list(MEMO_HORIZON_WEIGHTS), list(MEMO_HORIZON_WEIGHTS.values()))
+        )
