@@ -1,0 +1,51 @@
+# Every target sets up what it needs, into .venv, once; repeating it is quick.
+PYTHON ?= python3.11
+BIN := .venv/bin
+JOBS ?= 2
+
+.PHONY: help setup setup-dev demo test test-slow lint format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.created:
+	@command -v $(PYTHON) >/dev/null || { echo "expected $(PYTHON) on the PATH; install Python 3.11 or pass PYTHON=/path/to/python3.11" >&2; exit 69; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.product: .venv/.created requirements.txt pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/.dev: .venv/.product requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+setup: .venv/.product  ## install the product into .venv
+setup-dev: .venv/.dev  ## install what the tests and checks need as well
+
+demo: setup  ## build, train, evaluate and report on embedded real data
+	$(BIN)/atft demo
+
+test: setup-dev  ## the quick tests
+	$(BIN)/pytest -n $(JOBS) -m "not slow"
+
+test-slow: setup-dev  ## the slow tests
+	$(BIN)/pytest -n $(JOBS) -m slow
+
+lint: setup-dev  ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup-dev  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup-dev  ## the measurements the README quotes (PANEL=path/to/nasdaq_2003_2017.parquet for the real panel)
+	$(BIN)/python -m benchmarks.main_job $(if $(PANEL),--panel $(PANEL))
+
+clean:  ## remove what the targets made, .venv included
+	rm -rf .venv runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
