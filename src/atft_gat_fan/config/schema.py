@@ -74,7 +74,7 @@ class SyntheticConfig(Section):
 
 class DataConfig(Section):
     source: str = "sample"
-    """`sample` (embedded S&P 500 closes), `synthetic`, or a path to Parquet (file or directory), CSV, or a built store."""
+    """`sample` (embedded S&P 500 closes), `synthetic`, or a path: Parquet (file or directory), CSV, a built store."""
     cache: str = ".cache/atft"
     """Folder of built stores, keyed by the fingerprint of the source."""
     start: date | None = None
@@ -86,7 +86,7 @@ class DataConfig(Section):
     """`derived`: price and volume factors; a list of names or globs: those columns; `auto`: derived when the panel
     has prices and no other numeric columns, else every other numeric column."""
     standardise: Literal["zscore", "rank"] = "zscore"
-    """How derived features are made comparable within a day: z-scores clipped at 5, or ranks scaled to unit variance."""
+    """What makes derived features comparable within a day: z-scores clipped at 5, or ranks scaled to unit variance."""
     horizons: tuple[Positive, ...] = (1, 2, 3, 5, 10)
     """Forecast horizons in trading days, increasing."""
     window: Annotated[int, Field(ge=2)] = 20
@@ -107,6 +107,12 @@ class DataConfig(Section):
         if not value or list(value) != sorted(set(value)):
             raise ValueError(f"expected increasing, distinct horizons, got {list(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "DataConfig":
+        if self.start and self.end and self.start > self.end:
+            raise ValueError(f"expected start before end, got {self.start} and {self.end}")
+        return self
 
 
 class LabelsConfig(Section):
@@ -297,7 +303,7 @@ class ImprovementsConfig(Section):
 class Config(Section):
     """The whole configuration."""
 
-    seed: int = Field(42, ge=0)
+    seed: NonNegative = 42
     batch_size: Positive = 8
     """Trading days a batch, each with all its stocks."""
     accumulate_grad_batches: Positive = 1
@@ -344,7 +350,7 @@ class Config(Section):
 
     @property
     def horizon_weights(self) -> tuple[float, ...]:
-        """Loss weight of each horizon: the configured ones, else the memo's, interpolated linearly between its horizons."""
+        """Loss weight of each horizon: the configured ones, else the memo's, interpolated linearly between horizons."""
         if self.loss.multi_horizon_weights is not None:
             return self.loss.multi_horizon_weights
         return tuple(

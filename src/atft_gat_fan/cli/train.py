@@ -1,0 +1,97 @@
+"""`atft demo`, `atft train` and the smoke test."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atft_gat_fan.cli.command import Overrides, command
+from atft_gat_fan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from atft_gat_fan.cli.output import Output
+    from atft_gat_fan.config.schema import Config
+
+
+def register(app: typer.Typer) -> None:
+    for function in (demo, train):
+        command(app)(function)
+    command(app, hidden=True)(smoke)
+
+
+def demo(
+    output: "Output",
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder.")] = Path("runs/demo"),
+) -> None:
+    """Build, train, evaluate and report on the embedded real data."""
+    from atft_gat_fan.runs.demo import demo as run_demo
+
+    run = run_demo(out, output.console)
+    _show([run], output)
+
+
+def train(
+    output: "Output",
+    overrides: Overrides = None,
+    multirun: Annotated[
+        bool, typer.Option("-m", "--multirun", help="Sweep: key=1,2 runs once for each value.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run, and stop.")] = False,
+) -> None:
+    """Train a model; the same command again resumes what was interrupted, or shows what was finished.
+
+    For instance: atft train config=atft/train/production data=parquet data.source=panel.parquet train.max_epochs=4
+    """
+    configs = _configs(overrides or [], multirun)
+    if dry_run:
+        _describe(configs, output)
+        return
+    from atft_gat_fan.runs.train import train as run_train
+
+    _show([run_train(config, output.console) for config in configs], output)
+
+
+def smoke(output: "Output") -> None:
+    """Model, data, one training step, save, load, predict: in seconds."""
+    from atft_gat_fan.runs.smoke import smoke as run_smoke
+
+    run_smoke(output.console)
+    output.result({"smoke_test": "passed"}, text="smoke test passed")
+
+
+def _configs(overrides: Sequence[str], multirun: bool) -> "list[Config]":
+    """Every configuration of the command, all of them checked before the first run starts."""
+    from atft_gat_fan.config.improvements import resolve
+    from atft_gat_fan.config.load import load_config, run_folder
+    from atft_gat_fan.config.overrides import expand_sweep
+
+    configs = [load_config(arguments) for arguments in (expand_sweep(overrides) if multirun else [overrides])]
+    for config in configs:
+        resolve(config)
+    folder, count = Counter(map(run_folder, configs)).most_common(1)[0]
+    if count > 1:
+        raise ConfigError(f"expected a folder for each run, found {count} runs in {folder}; set run.root, not run.dir")
+    return configs
+
+
+def _describe(configs: "Sequence[Config]", output: "Output") -> None:
+    from omegaconf import OmegaConf
+
+    from atft_gat_fan.runs.train import describe
+
+    for config in configs:
+        facts = {**describe(config), "config": config.model_dump(mode="json")}
+        output.result(facts, text=OmegaConf.to_yaml(OmegaConf.create(facts)))
+
+
+def _show(runs: Sequence[Path], output: "Output") -> None:
+    """The metrics for people on stderr; the folders on stdout, so that a shell can take them."""
+    from atft_gat_fan.cli.metrics import metrics_tables
+    from atft_gat_fan.runs.run_files import read_metrics
+
+    results: list[dict[str, Any]] = [{"run": run, "metrics": read_metrics(run)} for run in runs]
+    for result in results:
+        output.console.print(metrics_tables(result["metrics"]))
+    output.result(results[0] if len(results) == 1 else {"runs": results}, text="\n".join(map(str, runs)))

@@ -1,0 +1,42 @@
+"""The names of the configuration's keys, and the nearest one to a name it does not have."""
+
+from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
+
+from pydantic import BaseModel
+
+from atft_gat_fan.config.schema import Config
+
+
+def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all sections and keys, parents first."""
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from known_keys(field.annotation, f"{prefix}{name}.")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`, or None when nothing is.
+
+    The last parts are compared, and the whole names only where those tie: a key is often right and
+    just its section wrong (`lr` for `optimizer.lr`).
+    """
+
+    def likeness(candidate: str) -> tuple[float, float]:
+        last = SequenceMatcher(None, name.rpartition(".")[2], candidate.rpartition(".")[2]).ratio()
+        return last, SequenceMatcher(None, name, candidate).ratio()
+
+    best = max(known, key=likeness, default=None)
+    return best if best is not None and likeness(best)[0] >= 0.6 else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing."""
+    best = nearest(name, known)
+    return f"; did you mean {best}?" if best else ""
+
+
+def unknown_key(name: str) -> str:
+    """What to tell a user who wrote a key that the configuration does not have."""
+    return f"unknown key {name}{did_you_mean(name, known_keys())}"

@@ -1,0 +1,26 @@
+"""The settings of this place: its configuration, and its environment, which no other file reads."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atft_gat_fan.config.load import load_config
+from atft_gat_fan.config.schema import Config
+
+
+def get_settings() -> Config:
+    """The configuration of `configs/atft/config.yaml` as it stands, validated; its `__dict__` has one key a section."""
+    return load_config()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Facts of the surroundings. They change how things look, never what is computed."""
+
+    columns: int | None
+    """Width of the output as `COLUMNS` has it; None where it is not set."""
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str] = os.environ) -> "Environment":
+        columns = variables.get("COLUMNS", "")
+        return cls(columns=int(columns) if columns.isdecimal() and int(columns) > 0 else None)

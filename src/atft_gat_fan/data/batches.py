@@ -1,0 +1,155 @@
+"""Batches of consecutive days, the order in which they are seen, and threads that prepare them ahead."""
+
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice, pairwise
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, Shaped
+from torch import Tensor
+
+from atft_gat_fan.data.graph import Graph
+from atft_gat_fan.data.normalization import NormalizedStore
+from atft_gat_fan.data.store import Block, first_predictable
+from atft_gat_fan.types import DayBatch, Neighbours
+
+T = TypeVar("T")
+
+
+class DayBatches:
+    """Batches of a normalised panel. Days and stocks are positions in the store.
+
+    `calendar` [T, C] are facts known in advance of each panel day; without a `graph`, batches have no neighbours.
+    """
+
+    def __init__(
+        self, data: NormalizedStore, graph: Graph | None, calendar: Float32[np.ndarray, "days covariates"], window: int
+    ) -> None:
+        assert len(calendar) == len(data.days), f"expected {len(data.days)} calendar days, got {len(calendar)}"
+        self.data, self.graph, self.calendar, self.window = data, graph, calendar, window
+        self._dates = data.days.astype(np.int64)
+
+    def predictable(self, days: Int64[np.ndarray, " days"]) -> Int64[np.ndarray, " chosen"]:
+        """Those of `days` that have a whole window: all but the first window - 1 of the panel."""
+        return days[days >= first_predictable(self.window)]
+
+    def day_blocks(
+        self, days: Int64[np.ndarray, " days"], batch_days: int, *, seed: int, epoch: int
+    ) -> list[tuple[int, int]]:
+        """`day_blocks` of those of `days` that can be predicted."""
+        breaks = self.data.breaks(batch_days, self.window)
+        return day_blocks(self.predictable(days), batch_days, seed, epoch, breaks)
+
+    def block(self, first: int, count: int) -> DayBatch:
+        """Days first..first+count-1 with all N stocks of the store. Features are a view: nothing of them is copied.
+
+        Raises DataError for days without a whole window.
+        """
+        block = self.data.block(first, count, self.window)
+        neighbours = None if self.graph is None else self.graph.at(np.arange(first, first + count))
+        return self._batch(first, count, block, self.data.static, neighbours)
+
+    def canonical(self, day: int) -> DayBatch:
+        """One day with the stocks present on it alone: `stocks(day)`, in the order of their codes.
+
+        The one form in which evaluation and prediction see a day. It does not depend on what else the store holds,
+        so that their scores agree bit for bit. Raises DataError for a day without a whole window.
+        """
+        stocks = self.stocks(day)
+        block = self.data.block(day, 1, self.window).stocks(stocks)
+        neighbours = None if self.graph is None else self.graph.at(np.array([day]), stocks)
+        return self._batch(day, 1, block, self.data.static[stocks], neighbours)
+
+    def stocks(self, day: int) -> Int64[np.ndarray, " stocks"]:
+        """Positions of the stocks present on a day."""
+        return np.flatnonzero(self.data.column("present", slice(day, day + 1))[0])
+
+    def _batch(
+        self,
+        first: int,
+        count: int,
+        block: Block,
+        static: Int64[np.ndarray, " stocks"],
+        neighbours: Neighbours | None,
+    ) -> DayBatch:
+        span = slice(first - first_predictable(self.window), first + count)
+        return DayBatch(
+            features=as_tensor(block.features),
+            labels=as_tensor(block.labels[-count:]),
+            present=as_tensor(block.present[-count:]),
+            calendar=as_tensor(self.calendar[span]),
+            static=as_tensor(static),
+            span_dates=tuple(self._dates[span].tolist()),
+            neighbours=neighbours,
+        )
+
+
+def as_tensor(array: Shaped[np.ndarray, "*shape"]) -> Shaped[Tensor, "*shape"]:
+    """A tensor of the same memory."""
+    if array.flags.writeable:
+        return torch.from_numpy(array)
+    with warnings.catch_warnings():
+        # torch has no read-only tensors and warns that it forgets the flag of a memory map. Nobody writes into a
+        # block; if someone did, the kernel would stop the process rather than let the store change.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def day_blocks(
+    days: Int64[np.ndarray, " days"], batch_days: int, seed: int, epoch: int, breaks: Sequence[int] = ()
+) -> list[tuple[int, int]]:
+    """(first, count) of blocks of at most `batch_days` consecutive days that hold each of `days` once, shuffled.
+
+    `days` are increasing positions. No block bridges a gap between them or runs across one of `breaks`. Where the
+    blocks of a gapless run begin, and their order, are drawn anew for each epoch, and depend on nothing else.
+    """
+    if not len(days):
+        return []
+    gaps = np.diff(days, prepend=days[0] - 2)
+    assert (gaps > 0).all(), "expected increasing days"
+    rng = np.random.default_rng([seed, epoch])
+    blocks: list[tuple[int, int]] = []
+    for run in np.split(days, np.flatnonzero((gaps > 1) | np.isin(days, breaks))[1:]):
+        first, stop = int(run[0]), int(run[-1]) + 1
+        inner = range(first + int(rng.integers(batch_days)), stop, batch_days)
+        edges = sorted({first, *inner, stop})
+        blocks += [(start, end - start) for start, end in pairwise(edges)]
+    return [blocks[position] for position in rng.permutation(len(blocks))]
+
+
+def prefetch(tasks: Iterable[Callable[[], T]], num_workers: int) -> Iterator[T]:
+    """Results of `tasks` in their order, computed ahead by `num_workers` threads; with none, one by one as asked for.
+
+    A task whose thread fails is done again by the caller, with a warning the first time; what it raises there is
+    the caller's.
+    """
+    if num_workers == 0:
+        yield from (task() for task in tasks)
+        return
+    remaining = iter(tasks)
+    waiting: deque[tuple[Callable[[], T], Future[T]]] = deque()
+    warned = False
+    executor = ThreadPoolExecutor(num_workers, thread_name_prefix="prefetch")
+    try:
+        while True:
+            for task in islice(remaining, num_workers + 1 - len(waiting)):
+                waiting.append((task, executor.submit(task)))
+            if not waiting:
+                return
+            task, future = waiting.popleft()
+            error = future.exception()
+            if error is None:
+                yield future.result()
+                continue
+            if not warned:
+                warnings.warn(
+                    f"a loader thread failed ({error!r}); its batch is computed in the main thread", stacklevel=2
+                )
+                warned = True
+            yield task()
+    finally:
+        executor.shutdown(cancel_futures=True)

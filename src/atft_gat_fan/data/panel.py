@@ -1,0 +1,213 @@
+"""From a source to the canonical panel: checked, renamed, masked, sorted."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from atft_gat_fan.config.schema import DataConfig
+from atft_gat_fan.data.bars import REACH
+from atft_gat_fan.data.labels import label_name
+from atft_gat_fan.data.panel_checks import FOUND_DATE, ROW, collect, find_oddities, find_problems, summarise
+from atft_gat_fan.data.panel_columns import PRICES, TRAILING_RETURN, Roles, resolve_roles
+from atft_gat_fan.data.sources import Source, open_source
+from atft_gat_fan.errors import DataError, Problem
+
+STORE_SPAN = 64
+"""Days a store is prepared to give as one view, unless a longer window is configured."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel that can be used.
+
+    `frame`, sorted by date and code, each (date, code) once: `date` (Date), `code` (String); with prices `close`,
+    `adj_close` (what returns are taken of) and whichever of `open high low volume` exist (Float64); `static` (String)
+    if any; the user's `features` (Float32 or Float64); `target_{h}d` for each horizon of `label_columns`, and
+    `returns_1d` (Float32, fractions) where the panel brings them. Null is missing; there is no NaN and no infinity.
+
+    `features` is empty when they are to be derived from prices. `label_columns` maps a horizon to the source's column.
+    """
+
+    frame: pl.DataFrame
+    has_prices: bool
+    features: tuple[str, ...]
+    label_columns: dict[int, str]
+    static: bool
+    warnings: tuple[str, ...]
+    facts: dict[str, Any]
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class PanelReport:
+    """What `atft data check` tells of a source: it is usable when there are no problems."""
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Opened:
+    source: Source
+    roles: Roles
+    rows: pl.LazyFrame
+    """Canonical rows of the days asked for, unsorted, with ROW and FOUND_DATE."""
+
+
+def longest_span(config: DataConfig) -> int:
+    """Days that a store of this configuration gives as one view (window and batch together)."""
+    return max(STORE_SPAN, 2 * config.window)
+
+
+def warm_up_days(config: DataConfig) -> int:
+    """Panel days kept before `data.start`, so that its features and window are those of the whole panel."""
+    return REACH + longest_span(config) - 1
+
+
+def load_panel(config: DataConfig) -> Panel:
+    """Read and check `config.source`.
+
+    Days after `data.end` are left out; of those before `data.start` only the last `warm_up_days` are kept. Rows
+    outside are not checked. Where a validity mask is false or missing, the column it names is missing. Where high <
+    low, both are.
+
+    Raises DataError with every problem of the source: missing or duplicate keys, dates that are none, numbers written
+    as text, infinite values, prices not above 0, missing columns and horizons, no rows.
+    """
+    opened, problems = _open(config)
+    if opened is None or problems:
+        raise DataError(problems, source=config.source)
+    source, roles = opened.source, opened.roles
+    frame = collect(opened.rows, source).sort("date", "code")
+    oddities = find_oddities(frame.lazy(), roles, source)
+    if {"high", "low"} <= set(frame.columns):
+        crossed = pl.col("high") < pl.col("low")
+        frame = frame.with_columns(pl.when(~crossed.fill_null(False)).then(pl.col("high", "low")))
+    return Panel(
+        frame=frame.drop(ROW, FOUND_DATE),
+        has_prices=roles.has_prices,
+        features=roles.features,
+        label_columns=dict(roles.labels),
+        static=roles.static is not None,
+        warnings=(*roles.warnings, *oddities),
+        facts=_facts(frame.lazy(), roles, source),
+        name=source.name,
+        fingerprint=source.fingerprint,
+    )
+
+
+def check_panel(config: DataConfig) -> PanelReport:
+    """The same checks, reported instead of raised. Never holds the whole panel.
+
+    Raises DataError only where the source cannot be opened or read at all.
+    """
+    opened, problems = _open(config)
+    if opened is None:
+        return PanelReport(tuple(problems), (), {})
+    source, roles = opened.source, opened.roles
+    oddities = [] if problems else find_oddities(opened.rows, roles, source)
+    return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(opened.rows, roles, source))
+
+
+def _open(config: DataConfig) -> tuple[_Opened | None, list[Problem]]:
+    """The source's canonical rows and all its problems; no rows when they cannot be told apart by date and code."""
+    source = open_source(config)
+    schema = source.frame.collect_schema()
+    roles = resolve_roles(schema, source.columns, config)
+    problems = [*roles.problems, *_numbers_as_text(schema, roles, source)]
+    if roles.date is None or roles.code is None:
+        return None, problems
+    rows = _in_range(_canonical(source.frame, schema, roles), config, source)
+    problems += find_problems(rows, roles, source)
+    problems += _no_rows(rows, config, source)
+    return _Opened(source, roles, rows), problems
+
+
+def _numbers_as_text(schema: pl.Schema, roles: Roles, source: Source) -> list[Problem]:
+    problems = []
+    for name in roles.numeric():
+        if schema[name].is_numeric():
+            continue
+        first = collect(source.frame.select(pl.col(name).drop_nulls().first().cast(pl.String)), source).item()
+        problems.append(
+            Problem(
+                f"expected numbers, found {schema[name]}, such as {first!r}",
+                where=f"column {name}",
+                mend="write the column as numbers",
+            )
+        )
+    return problems
+
+
+def _canonical(frame: pl.LazyFrame, schema: pl.Schema, roles: Roles) -> pl.LazyFrame:
+    """Canonical names and types, masks applied, NaN as null. Text where numbers belong (a problem) is left out."""
+    assert roles.date is not None
+    assert roles.code is not None
+
+    def number(name: str, dtype: pl.DataType | type[pl.DataType]) -> pl.Expr:
+        value = pl.col(name).cast(dtype).fill_nan(None)
+        mask = roles.masks.get(name)
+        return value if mask is None else pl.when(pl.col(mask).cast(pl.Boolean)).then(value)
+
+    columns = {part: number(name, pl.Float64) for part, name in roles.prices.items() if schema[name].is_numeric()}
+    columns |= {
+        label_name(h): number(name, pl.Float32) for h, name in roles.labels.items() if schema[name].is_numeric()
+    }
+    if roles.trailing_return is not None and schema[roles.trailing_return].is_numeric():
+        columns[TRAILING_RETURN] = number(roles.trailing_return, pl.Float32)
+    if roles.static is not None:
+        columns["static"] = pl.col(roles.static).cast(pl.String)
+    for name in roles.features:
+        if name not in columns and schema[name].is_numeric():
+            columns[name] = number(name, pl.Float32 if schema[name] == pl.Float32 else pl.Float64)
+    return frame.with_row_index(ROW).select(
+        _date(roles.date, schema[roles.date]).alias("date"),
+        pl.col(roles.code).cast(pl.String).alias("code"),
+        *(expression.alias(name) for name, expression in columns.items()),
+        ROW,
+        pl.col(roles.date).cast(pl.String).alias(FOUND_DATE),
+    )
+
+
+def _date(name: str, dtype: pl.DataType) -> pl.Expr:
+    """The date; of a timestamp or ISO text its day; null where there is none."""
+    if dtype == pl.String:
+        iso = pl.col(name).str.extract(r"^\s*(\d{4}-\d{2}-\d{2})([T ].*)?$", 1)
+        return iso.str.to_date("%Y-%m-%d", strict=False)
+    return pl.col(name).cast(pl.Date)
+
+
+def _in_range(rows: pl.LazyFrame, config: DataConfig, source: Source) -> pl.LazyFrame:
+    """Rows up to `data.end` and from the warm-up before `data.start`; rows without a date stay, to be refused."""
+    if config.end is not None:
+        rows = rows.filter((pl.col("date") <= config.end).fill_null(True))
+    if config.start is not None:
+        before = collect(rows.select(pl.col("date").filter(pl.col("date") < config.start).unique().sort()), source)
+        warm_up = before["date"].tail(warm_up_days(config))
+        first = warm_up[0] if len(warm_up) else config.start
+        rows = rows.filter((pl.col("date") >= first).fill_null(True))
+    return rows
+
+
+def _no_rows(rows: pl.LazyFrame, config: DataConfig, source: Source) -> list[Problem]:
+    within = rows if config.start is None else rows.filter((pl.col("date") >= config.start).fill_null(True))
+    if not collect(within.head(1).select("code"), source).is_empty():
+        return []
+    days = [] if config.start is None else [f"from {config.start}"]
+    days += [] if config.end is None else [f"to {config.end}"]
+    if not days:
+        return [Problem("expected rows, found none", mend="point data.source at a panel with rows")]
+    return [Problem(f"expected rows {' '.join(days)}, found none", mend="correct data.start and data.end")]
+
+
+def _facts(rows: pl.LazyFrame, roles: Roles, source: Source) -> dict[str, Any]:
+    return {
+        **summarise(rows, source),
+        "prices": [part for part in (*PRICES, "volume") if part in roles.prices],
+        "features": list(roles.features) or "derived",
+        "labels": {f"{horizon}d": name for horizon, name in roles.labels.items()},
+        "static": roles.static,
+    }

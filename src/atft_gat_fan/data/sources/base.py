@@ -1,0 +1,50 @@
+"""What every source gives: a lazy long frame in its own column names, and where its rows lie."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from atft_gat_fan.config.schema import ColumnsConfig
+
+
+def _nowhere(row: int) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A long panel as it lies in the source: any row order, the source's own column names, nothing checked.
+
+    `fingerprint` changes whenever the data does. `columns` are the names to read it by. `place(row)` says
+    in words where row `row` of `frame` lies (file, row group, line), for error messages.
+    """
+
+    frame: pl.LazyFrame
+    name: str
+    fingerprint: str
+    columns: ColumnsConfig
+    place: Callable[[int], str] = field(default=_nowhere)
+
+
+def fingerprint_bytes(parts: Iterable[bytes]) -> str:
+    """SHA-256 over the parts and their lengths, hexadecimal."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def fingerprint_files(root: Path, files: Iterable[Path]) -> str:
+    """SHA-256 over the names below `root` and the contents of `files`: what a copy elsewhere keeps.
+
+    Contents, not modification times: those miss a restored file and cry wolf over a copied one.
+    """
+    parts: list[bytes] = []
+    for file in files:
+        with file.open("rb") as handle:
+            parts += [str(file.relative_to(root)).encode(), hashlib.file_digest(handle, "sha256").digest()]
+    return fingerprint_bytes(parts)

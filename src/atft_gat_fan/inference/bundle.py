@@ -1,0 +1,135 @@
+"""The bundle: everything inference needs, and nothing that can execute.
+
+`model/weights.safetensors` holds the tensors, `model/model.json` how their inputs are made and what
+they were trained on. Loading reads numbers and names only (safetensors and JSON, no pickle).
+"""
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from atft_gat_fan.config.plan import ModelSpec
+from atft_gat_fan.config.schema import DataConfig, GraphConfig
+from atft_gat_fan.data.durable_files import replace_durably, strict_json
+from atft_gat_fan.data.normalization import Normalizer
+from atft_gat_fan.errors import StorageError
+from atft_gat_fan.models.network import ATFT_GAT_FAN
+
+FORMAT = 1
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "model.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model with the recipe of its inputs.
+
+    `data` and `graph` say how a panel becomes inputs; `normalizer` carries the training statistics
+    and the feature order; `static_categories` are the category names behind the embedding rows
+    (row 0: unknown); `training` is the fingerprint of the run that made it.
+    """
+
+    model: ATFT_GAT_FAN
+    data: DataConfig
+    graph: GraphConfig
+    normalizer: Normalizer
+    static_categories: tuple[str, ...]
+    training: dict[str, Any]
+    fingerprint: str
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    model: ATFT_GAT_FAN,
+    data: DataConfig,
+    graph: GraphConfig,
+    normalizer: Normalizer,
+    static_categories: tuple[str, ...],
+    training: dict[str, Any],
+) -> None:
+    """Write the bundle; each file appears whole or not at all, the description last.
+
+    Raises StorageError where the folder cannot be written.
+    """
+    weights = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    description = {
+        "format": FORMAT,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "spec": asdict(model.spec),
+        "data": data.model_dump(mode="json"),
+        "graph": graph.model_dump(mode="json"),
+        "normalizer": normalizer.to_json(),
+        "static_categories": list(static_categories),
+        "training": training,
+        "numerics": numerics_stamp(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_durably(folder / WEIGHTS, weights)
+        replace_durably(folder / DESCRIPTION, strict_json(description, indent=2).encode())
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: cannot write the model: {error.strerror}; free space or choose run.dir"
+        ) from error
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle back. Raises StorageError naming the file that is missing, damaged or from another format."""
+    description_file, weights_file = folder / DESCRIPTION, folder / WEIGHTS
+    try:
+        raw = description_file.read_bytes()
+        weights = weights_file.read_bytes()
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename}: expected a trained model, found {error.strerror}; train first, or name a finished run"
+        ) from error
+    try:
+        description = json.loads(raw)
+        if description["format"] != FORMAT:
+            raise StorageError(
+                f"{description_file}: expected model format {FORMAT}, found {description['format']}; "
+                "use the release that wrote it"
+            )
+        if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
+            raise StorageError(
+                f"{weights_file}: the weights do not match {DESCRIPTION}; the file is damaged, restore it"
+            )
+        model = ATFT_GAT_FAN(TypeAdapter(ModelSpec).validate_python(description["spec"]))
+        model.load_state_dict(load_tensors(weights))
+        return Bundle(
+            model=model.eval(),
+            data=DataConfig.model_validate(description["data"]),
+            graph=GraphConfig.model_validate(description["graph"]),
+            normalizer=Normalizer.from_json(description["normalizer"]),
+            static_categories=tuple(description["static_categories"]),
+            training=description["training"],
+            fingerprint=hashlib.sha256(raw).hexdigest()[:16],
+        )
+    except (ValueError, KeyError, TypeError, RuntimeError, ValidationError) as error:
+        raise StorageError(
+            f"{description_file}: expected a model description, found {error}; restore the file"
+        ) from error
+
+
+def numerics_stamp() -> dict[str, Any]:
+    """Versions and settings under which bits are comparable."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "dtype": "float32",
+    }

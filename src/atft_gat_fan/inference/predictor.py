@@ -1,0 +1,57 @@
+"""Scores by the canonical batch: one day, the stocks present that day, in the order of their codes.
+
+Evaluation and daily prediction both go through here, so the same day gives the same bits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+
+from atft_gat_fan.data.batches import DayBatches
+from atft_gat_fan.models.network import ATFT_GAT_FAN
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Scores of some panel days and what the network looked at.
+
+    `scores` [days, stocks, horizons] float32, NaN where a stock was absent. `variable_weights` [features] and
+    `attention` [window], each of sum 1, are means over the scored stock-days (oldest lag first).
+    """
+
+    scores: Float[NDArray[np.float32], "days stocks horizons"]
+    variable_weights: Float[NDArray[np.float64], " features"]
+    attention: Float[NDArray[np.float64], " window"]
+
+
+def predict_days(
+    model: ATFT_GAT_FAN,
+    batches: DayBatches,
+    days: Int64[NDArray[np.int64], " days"],
+    *,
+    device: torch.device | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Prediction:
+    """Score the stocks present on each of `days` (panel positions with a whole window before them)."""
+    device = device or torch.device("cpu")
+    model = model.to(device).eval()
+    scores = np.full((len(days), len(batches.data.codes), len(model.spec.horizons)), np.nan, dtype=np.float32)
+    variables = np.zeros(model.spec.num_features)
+    attention = np.zeros(model.spec.window)
+    stock_days = 0
+    with torch.inference_mode():
+        for row, day in enumerate(days.tolist()):
+            stocks = batches.stocks(day)
+            if len(stocks):
+                forecast = model.forecast(batches.canonical(day).to(device))
+                scores[row, stocks] = forecast.point[0].cpu().numpy()
+                variables += forecast.variable_weights[-1].double().sum(0).cpu().numpy()
+                attention += forecast.attention[0].double().sum(0).cpu().numpy()
+                stock_days += len(stocks)
+            if progress is not None:
+                progress((row + 1) / len(days))
+    return Prediction(scores, variables / max(stock_days, 1), attention / max(stock_days, 1))

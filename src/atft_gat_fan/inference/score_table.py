@@ -1,0 +1,67 @@
+"""Scores as a table: one row a stock and day, as written to `predictions.parquet`, and back."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
+
+from atft_gat_fan.errors import StorageError
+
+Scores = Float[NDArray[np.float32], "days stocks horizons"]
+
+
+def score_table(
+    days: Shaped[NDArray[np.datetime64], " days"], codes: tuple[str, ...], horizons: tuple[int, ...], scores: Scores
+) -> pl.DataFrame:
+    """Columns `date, code, horizon_{h}d…, rank_{h}d…`, one row a scored stock-day, sorted by date and code.
+
+    Rank 1 is the highest score of the day; equal scores share the better rank. Stocks without a score have no row.
+    """
+    day, stock = np.nonzero(np.isfinite(scores).all(axis=2))
+    names = [f"horizon_{h}d" for h in horizons]
+    frame = pl.DataFrame(
+        {
+            "date": days[day].astype("datetime64[D]"),
+            "code": np.asarray(codes, dtype=object)[stock].tolist(),
+            **{name: scores[day, stock, i] for i, name in enumerate(names)},
+        },
+        schema_overrides={"date": pl.Date, "code": pl.String},
+    )
+    ranks = [
+        pl.col(name).rank("min", descending=True).over("date").cast(pl.Int32).alias(name.replace("horizon", "rank"))
+        for name in names
+    ]
+    return frame.with_columns(ranks)
+
+
+def scores_of(
+    table: pl.DataFrame,
+    days: Shaped[NDArray[np.datetime64], " days"],
+    codes: tuple[str, ...],
+    horizons: tuple[int, ...],
+) -> Scores:
+    """The inverse of `score_table` on the given days and codes; NaN where the table has no row."""
+    names = [f"horizon_{h}d" for h in horizons]
+    grid = pl.DataFrame(
+        {"date": days.astype("datetime64[D]"), "day": np.arange(len(days))}, schema_overrides={"date": pl.Date}
+    )
+    stocks = pl.DataFrame({"code": list(codes), "stock": np.arange(len(codes))}, schema_overrides={"code": pl.String})
+    placed = table.join(grid, on="date").join(stocks, on="code")
+    scores = np.full((len(days), len(codes), len(horizons)), np.nan, dtype=np.float32)
+    scores[placed["day"].to_numpy(), placed["stock"].to_numpy()] = placed.select(names).to_numpy()
+    return scores
+
+
+def write_table(frame: pl.DataFrame, target: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write Parquet, with `metadata` in its footer, whole or not at all. Raises StorageError where the target cannot be written."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(temporary, metadata=metadata)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"{target}: cannot write: {error}; free space or choose another file") from error

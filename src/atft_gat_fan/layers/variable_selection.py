@@ -1,0 +1,65 @@
+"""Variable selection network. Lim et al. 2021 (TFT), eq. 6-8."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from atft_gat_fan.layers.gated_residual_network import Dropout, GatedResidualNetwork, GroupedGRN
+
+
+class VariableSelection(nn.Module):
+    """Weighs the variables of each stock-day and mixes them into one hidden vector.
+
+    Each variable x_j is embedded as e_j = x_j w_j + b_j of width `variable_size` and processed by its own
+    small gated residual network; the weights are softmax(GRN([e_1 ... e_F], context)), and the mix is
+    projected to `hidden_size`. Inputs must be finite (missing = 0, the training mean). Dropout, where given,
+    acts in the network that makes the weights: zeros in the output would be impulses to whatever takes
+    frequencies out of it. The calculation is row by row: nothing is shared between days or stocks.
+    """
+
+    no_decay: ClassVar[frozenset[str]] = frozenset({"embedding_bias"})
+
+    def __init__(self, num_variables: int, variable_size: int, hidden_size: int, context_size: int = 0) -> None:
+        super().__init__()
+        self.embedding_weight = nn.Parameter(torch.empty(num_variables, variable_size).uniform_(-1, 1))
+        self.embedding_bias = nn.Parameter(torch.zeros(num_variables, variable_size))
+        self.variables = GroupedGRN(num_variables, variable_size)
+        self.selection = GatedResidualNetwork(num_variables * variable_size, hidden_size, num_variables, context_size)
+        self.output = nn.Linear(variable_size, hidden_size)
+
+    def forward(
+        self,
+        x: Float[Tensor, "span stocks features"],
+        context: Float[Tensor, "#span #stocks context"] | None = None,
+        dropout: Dropout | None = None,
+    ) -> tuple[Float[Tensor, "span stocks hidden"], Float[Tensor, "span stocks features"]]:
+        """The mixed variables and the selection weights (non-negative, sum 1)."""
+        weights = torch.softmax(self._selection_logits(x, context, dropout), dim=-1)
+        by_variable = x.flatten(0, 1).t().contiguous().unsqueeze(-1)
+        embedded = torch.addcmul(self.embedding_bias.unsqueeze(1), by_variable, self.embedding_weight.unsqueeze(1))
+        processed = self.variables(embedded)
+        mixed = (processed * weights.flatten(0, 1).t().unsqueeze(-1)).sum(0)
+        hidden: Tensor = self.output(mixed)
+        return hidden.unflatten(0, x.shape[:2]), weights
+
+    def _selection_logits(self, x: Tensor, context: Tensor | None, dropout: Dropout | None) -> Tensor:
+        assert self.selection.skip is not None, "variables of width 1 would need no projection to skip"
+        return self.selection.from_projections(
+            self._project_embeddings(self.selection.input, x),
+            self._project_embeddings(self.selection.skip, x),
+            context,
+            dropout,
+        )
+
+    def _project_embeddings(self, linear: nn.Linear, x: Tensor) -> Tensor:
+        """`linear` of the flattened embeddings.
+
+        They are affine in x, so the embedding is folded into the weight: the same function,
+        `variable_size` times cheaper, and [span * stocks, features * variable_size] never exists.
+        """
+        weight = linear.weight.unflatten(1, self.embedding_weight.shape)
+        scale = torch.einsum("ofv,fv->of", weight, self.embedding_weight)
+        return functional.linear(x, scale, functional.linear(self.embedding_bias.flatten(), linear.weight, linear.bias))

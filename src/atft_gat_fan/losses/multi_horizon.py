@@ -1,0 +1,66 @@
+"""Losses over several horizons that add up, however the step's days are split into batches.
+
+Every loss is sum_h w_h / n_h * sum over days of (the day's mean over its valid stocks), n_h being the number
+of labelled days of the whole optimizer step, counted before its first forward pass. So the
+losses and gradients of micro-batches, or of ranks, sum to those of the whole step.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def label_counts(labels: Float[Tensor, "days stocks horizons"]) -> Int[Tensor, " horizons"]:
+    """Days with at least one known label, per horizon. NaN = unknown."""
+    return labels.isnan().logical_not().any(dim=1).sum(dim=0)
+
+
+def multi_horizon_loss(
+    point: Float[Tensor, "days stocks horizons"],
+    labels: Float[Tensor, "days stocks horizons"],
+    weights: Float[Tensor, " horizons"],
+    labelled_days: Int[Tensor, " horizons"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, " horizons"]]:
+    """Weighted mean squared error: (total, per horizon without its weight).
+
+    `point` and `labels` share their unit; an unknown label (NaN) gives no loss and exactly no gradient.
+    `labelled_days` are the label counts of the whole step; a horizon without any has loss 0.
+    """
+    valid = labels.isnan().logical_not()
+    return _reduce(_difference(point, labels, valid).square(), valid, weights, labelled_days)
+
+
+def quantile_loss(
+    quantiles: Float[Tensor, "days stocks horizons quantiles"],
+    labels: Float[Tensor, "days stocks horizons"],
+    levels: Sequence[float],
+    weights: Float[Tensor, " horizons"],
+    labelled_days: Int[Tensor, " horizons"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, " horizons"]]:
+    """Weighted pinball loss, averaged over the quantile levels: (total, per horizon without its weight).
+
+    Unknown labels and counts as in `multi_horizon_loss`. Koenker & Bassett 1978.
+    """
+    valid = labels.isnan().logical_not()
+    level = quantiles.new_tensor(levels)
+    shortfall = -_difference(quantiles, labels.unsqueeze(-1), valid.unsqueeze(-1))
+    pinball = torch.maximum(level * shortfall, (level - 1) * shortfall).mean(-1)
+    return _reduce(pinball, valid, weights, labelled_days)
+
+
+def _difference(forecast: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
+    # Filled on both sides: a NaN hidden behind a mask would still reach the gradient as 0 * NaN.
+    return (forecast - labels.masked_fill(~valid, 0.0)).masked_fill(~valid, 0.0)
+
+
+def _reduce(
+    loss: Float[Tensor, "days stocks horizons"],
+    valid: Bool[Tensor, "days stocks horizons"],
+    weights: Float[Tensor, " horizons"],
+    labelled_days: Int[Tensor, " horizons"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, " horizons"]]:
+    by_day = loss.sum(1) / valid.sum(1).clamp(min=1)
+    per_horizon = by_day.sum(0) / labelled_days.clamp(min=1)
+    return (weights * per_horizon).sum(), per_horizon

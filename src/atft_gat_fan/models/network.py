@@ -1,0 +1,245 @@
+"""The network: variable selection, temporal encoding, graph attention, one head per horizon."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from atft_gat_fan.config.plan import ModelSpec
+from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.layers.gated_residual_network import GatedSkip
+from atft_gat_fan.layers.graph_attention import GraphAttention
+from atft_gat_fan.layers.horizon_heads import HorizonHeads
+from atft_gat_fan.layers.keyed_dropout import KeyedDropout
+from atft_gat_fan.layers.variable_selection import VariableSelection
+from atft_gat_fan.models.roles import Group, ParameterRole, parameter_roles
+from atft_gat_fan.models.spec import spec_from_mapping
+from atft_gat_fan.models.temporal_encoder import TemporalEncoder
+from atft_gat_fan.types import NUM_EDGE_FEATURES, DayBatch, Forecast, Neighbours, RandomKey
+
+
+class ATFT_GAT_FAN(nn.Module):
+    """Adaptive Temporal Fusion Transformer + Graph Attention + Frequency Adaptive Normalisation.
+
+    Variables are selected once per stock-day; windows are views of the result. A prediction depends on
+    the stock's own feature rows and on those of its neighbours, on nothing else in the batch.
+    """
+
+    groups: ClassVar[Mapping[str, Group]] = {
+        "static": "embedding",
+        "calendar": "embedding",
+        "variable_selection": "embedding",
+        "temporal": "temporal",
+        "graph": "graph",
+        "graph_skip": "graph",
+        "heads": "head",
+    }
+
+    def __init__(self, config: Mapping[str, Any] | ModelSpec | None = None) -> None:
+        """`config`: a ModelSpec, or a nested configuration whose absent keys have their defaults.
+
+        Raises ConfigError for an unknown key or values that contradict each other.
+        """
+        super().__init__()
+        self.spec = spec = config if isinstance(config, ModelSpec) else spec_from_mapping(config or {})
+        _check(spec)
+        size = spec.hidden_size
+        # Category 0 is "unknown": a zero vector that is never trained, so a new stock of no known category is neutral.
+        self.static = nn.Embedding(spec.num_categories + 1, size, padding_idx=0) if spec.num_categories else None
+        self.calendar = nn.Linear(spec.num_covariates, size) if spec.num_covariates else None
+        has_context = spec.num_categories or spec.num_covariates
+        self.variable_selection = VariableSelection(
+            spec.num_features, spec.variable_size, size, context_size=size if has_context else 0
+        )
+        self.selection_dropout = KeyedDropout(spec.dropout, layer=0)
+        self.temporal = TemporalEncoder(
+            hidden_size=size,
+            window=spec.window,
+            num_heads=spec.num_heads,
+            lstm_layers=spec.lstm_layers,
+            fan_top_k=spec.fan_top_k,
+            static_size=size if spec.num_categories else 0,
+            dropouts=(
+                KeyedDropout(spec.dropout, layer=1),
+                KeyedDropout(spec.dropout, layer=2),
+                KeyedDropout(spec.dropout, layer=3),
+            ),
+        )
+        if spec.gat_heads:
+            self.graph = GraphAttention(size, spec.gat_heads, NUM_EDGE_FEATURES, spec.gat_chunk_size)
+            self.graph_dropout = KeyedDropout(spec.dropout, layer=4)
+            self.graph_skip = GatedSkip(size, size)
+        self.heads = HorizonHeads(size, len(spec.horizons), spec.quantiles)
+
+    def parameter_roles(self) -> dict[str, ParameterRole]:
+        """Layer group and weight decay of every parameter, by name, as the layers declare it."""
+        return parameter_roles(self, self.groups)
+
+    def forward(
+        self,
+        features: Float[Tensor, "stocks window features"],
+        neighbours: Neighbours | None = None,
+        *,
+        static: Int[Tensor, " stocks"] | None = None,
+        calendar: Float[Tensor, "window covariates"] | None = None,
+    ) -> dict[str, dict[str, Tensor]]:
+        """Scores of one day's stocks: {"predictions": {"horizon_1d": [stocks], ...}}.
+
+        `features` are normalised and finite. Without `neighbours` every stock stands alone; without
+        `static` its category is unknown; without `calendar` the covariates are 0. Where quantiles are
+        configured, "quantiles" holds [stocks, quantiles] by the same names. Raises ConfigError for another
+        window or number of features.
+        """
+        span = features.transpose(0, 1)
+        stocks = span.shape[1]
+        if static is None:
+            static = torch.zeros(stocks, dtype=torch.int64, device=features.device)
+        if calendar is None:
+            calendar = features.new_zeros(span.shape[0], self.spec.num_covariates)
+        self._check_input(span, calendar, num_days=1)
+        forecast = self._forecast(span, neighbours, static, calendar, num_days=1, dates=(0,) * len(span), key=None)
+        names = [f"horizon_{horizon}d" for horizon in self.spec.horizons]
+        result = {"predictions": dict(zip(names, forecast.point[0].unbind(-1), strict=True))}
+        if forecast.quantiles is not None:
+            result["quantiles"] = dict(zip(names, forecast.quantiles[0].unbind(-2), strict=True))
+        return result
+
+    def forecast(self, batch: DayBatch, key: RandomKey | None = None) -> Forecast:
+        """Scores of a day batch. In training, dropout is drawn from `key` (None: torch's global generator).
+
+        Raises ConfigError where the batch has another window or number of features than the network.
+        """
+        self._check_input(batch.features, batch.calendar, batch.num_days)
+        return self._forecast(
+            batch.features, batch.neighbours, batch.static, batch.calendar, batch.num_days, batch.span_dates, key
+        )
+
+    def _forecast(
+        self,
+        features: Float[Tensor, "span stocks features"],
+        neighbours: Neighbours | None,
+        static: Int[Tensor, " stocks"],
+        calendar: Float[Tensor, "span covariates"],
+        num_days: int,
+        dates: Sequence[int],
+        key: RandomKey | None,
+    ) -> Forecast:
+        category: Tensor | None = self.static(static) if self.static is not None else None
+        known: Tensor | None = self.calendar(calendar).unsqueeze(1) if self.calendar is not None else None
+        hidden, variable_weights = self._select(features, category, known, dates, key)
+        dates = dates[-num_days:]
+        encoded, attention = self._encode(hidden, category, dates, key)
+        if self.spec.gat_heads:
+            neighbours = _alone(encoded) if neighbours is None else neighbours
+            attended = self.graph_dropout(self.graph(encoded, neighbours), dates, key)
+            encoded = self.graph_skip(attended, encoded)
+        point, quantiles = self.heads(encoded)
+        return Forecast(point, quantiles, variable_weights, attention)
+
+    def _select(
+        self,
+        features: Tensor,
+        category: Tensor | None,
+        known: Tensor | None,
+        dates: Sequence[int],
+        key: RandomKey | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden vector and selection weights of every stock-day; what is known in advance joins the hidden vector."""
+        context = category.unsqueeze(0) if category is not None else None
+        if known is not None:
+            context = known if context is None else context + known
+        dropout = partial(self.selection_dropout, key=key)
+        if self._recompute:
+            by_day = context.expand(len(features), -1, -1).split(1) if context is not None else [None] * len(features)
+            parts = [
+                self._recomputed(self.variable_selection, key, *day, partial(dropout, dates=(date,)))
+                for *day, date in zip(features.split(1), by_day, dates, strict=True)
+            ]
+            hidden, weights = (torch.cat(part) for part in zip(*parts, strict=True))
+        else:
+            hidden, weights = self.variable_selection(features, context, partial(dropout, dates=dates))
+        return (hidden if known is None else hidden + known), weights
+
+    def _encode(
+        self, hidden: Tensor, category: Tensor | None, dates: Sequence[int], key: RandomKey | None
+    ) -> tuple[Tensor, Tensor]:
+        """Encoded days and attention weights, from the hidden vectors of the span."""
+        window = self.spec.window
+        if not self._recompute:
+            windows = hidden.unfold(0, window, 1).movedim(-1, 0).contiguous()
+            encoded: tuple[Tensor, Tensor] = self.temporal(windows, category, dates, key)
+            return encoded
+        parts = [
+            self._recomputed(
+                self.temporal, key, hidden[day : day + window].unsqueeze(1), category, dates[day : day + 1], key
+            )
+            for day in range(len(dates))
+        ]
+        days, attention = zip(*parts, strict=True)
+        return torch.cat(days), torch.cat(attention)
+
+    @property
+    def _recompute(self) -> bool:
+        """Whether stages run day by day, and once more in the backward pass.
+
+        A stage over all days at once would hold all its activations again while it is recomputed.
+        """
+        return self.spec.gradient_checkpointing and torch.is_grad_enabled()
+
+    @staticmethod
+    def _recomputed(stage: nn.Module, key: RandomKey | None, *inputs: Any) -> tuple[Tensor, Tensor]:
+        # Keyed dropout draws the same masks again; without a key the global generator has to be wound back.
+        result: tuple[Tensor, Tensor] = checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=key is None)
+        return result
+
+    def _check_input(self, features: Tensor, calendar: Tensor, num_days: int) -> None:
+        spec = self.spec
+        span = spec.window + num_days - 1
+        if features.shape[-1] != spec.num_features:
+            raise ConfigError(
+                f"expected {spec.num_features} features, got {features.shape[-1]} (last axis of the input) -> give the "
+                "features the network was built for, in their order"
+            )
+        if features.shape[0] != span:
+            raise ConfigError(
+                f"expected {span} days of features for {num_days} predicted days and a window of {spec.window}, "
+                f"got {features.shape[0]}"
+            )
+        if calendar.shape != (span, spec.num_covariates):
+            raise ConfigError(
+                f"expected calendar covariates of shape {(span, spec.num_covariates)}, got {tuple(calendar.shape)}"
+            )
+
+
+def _check(spec: ModelSpec) -> None:
+    """Refuse what no configuration schema could, a ModelSpec being made by hand too."""
+    for name in ("num_features", "window", "hidden_size"):
+        if getattr(spec, name) < 1:
+            raise ConfigError(f"expected {name} of at least 1, got {getattr(spec, name)}")
+    if not spec.horizons:
+        raise ConfigError("expected at least one horizon, got none (data.horizons)")
+    if spec.variable_size < 2:
+        raise ConfigError(
+            f"expected variable_size of at least 2, got {spec.variable_size} (model.variable_size): layer norm over "
+            "one channel is constant"
+        )
+    if spec.fan_top_k > spec.window // 2:
+        raise ConfigError(
+            f"expected fan.top_k of at most {spec.window // 2} for a window of {spec.window}, got {spec.fan_top_k} "
+            "(model.fan.top_k): nothing would be left"
+        )
+    for name in ("num_heads", "gat_heads"):
+        if (heads := getattr(spec, name)) and spec.hidden_size % heads:
+            raise ConfigError(f"expected {name} to divide hidden_size {spec.hidden_size}, got {heads}")
+
+
+def _alone(encoded: Float[Tensor, "days stocks hidden"]) -> Neighbours:
+    """Neighbour lists of self-loops only."""
+    days, stocks, _ = encoded.shape
+    index = torch.arange(stocks, device=encoded.device).expand(days, stocks).unsqueeze(-1)
+    edge = encoded.new_ones(days, stocks, 1, NUM_EDGE_FEATURES)  # a stock correlates with itself and shares its sector
+    return Neighbours(index, torch.ones_like(index, dtype=torch.bool), edge)

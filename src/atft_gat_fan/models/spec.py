@@ -1,0 +1,55 @@
+"""From a configuration to the few numbers that decide the network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from atft_gat_fan.config.load import from_mapping
+from atft_gat_fan.config.plan import ModelSpec
+from atft_gat_fan.config.schema import Config
+from atft_gat_fan.data.calendar import CALENDAR_COVARIATES
+from atft_gat_fan.data.features import DERIVED_FEATURES
+from atft_gat_fan.errors import ConfigError
+
+
+def model_spec(config: Config, *, num_features: int, num_categories: int, num_covariates: int) -> ModelSpec:
+    """The network of `config` for data with `num_features` inputs a stock-day.
+
+    `num_categories` counts the known values of the static category (0: none), `num_covariates` the
+    calendar facts (0: none).
+    """
+    model = config.model
+    return ModelSpec(
+        num_features=num_features,
+        horizons=config.data.horizons,
+        window=config.data.window,
+        num_categories=num_categories,
+        num_covariates=num_covariates,
+        hidden_size=model.hidden_size,
+        variable_size=model.variable_size,
+        num_heads=model.num_heads,
+        lstm_layers=model.lstm_layers,
+        dropout=model.dropout,
+        quantiles=model.quantiles,
+        fan_top_k=model.fan.top_k if model.fan.enabled else 0,
+        gat_heads=model.gat.num_heads if model.gat.enabled else 0,
+        gat_chunk_size=model.gat.chunk_size,
+        gradient_checkpointing=config.gradient_checkpointing,
+    )
+
+
+def spec_from_mapping(mapping: Mapping[str, Any]) -> ModelSpec:
+    """The network of a nested configuration without data behind it.
+
+    The features are those `data.features` lists by name, else the derived ones; there is no static
+    category. Raises ConfigError for unknown keys, bad values and feature globs, which only data can resolve.
+    """
+    config = from_mapping(mapping)
+    features = config.data.features
+    if isinstance(features, str):
+        features = DERIVED_FEATURES
+    if globs := [name for name in features if any(sign in name for sign in "*?[")]:
+        raise ConfigError(
+            f"expected feature names, got the patterns {globs} (data.features) -> list the columns, or give a "
+            "ModelSpec with num_features"
+        )
+    return model_spec(config, num_features=len(features), num_categories=0, num_covariates=len(CALENDAR_COVARIATES))

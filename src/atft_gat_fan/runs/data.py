@@ -1,0 +1,51 @@
+"""`atft data`: convert a panel into a store; check a panel or a store."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from atft_gat_fan.config.load import load_config
+from atft_gat_fan.data.conversion import convert
+from atft_gat_fan.data.panel import check_panel
+from atft_gat_fan.data.store import Store
+from atft_gat_fan.data.store_manifest import MANIFEST
+from atft_gat_fan.errors import DataError
+from atft_gat_fan.runs.stages import Stages
+
+
+def build(source: str, out: Path, overrides: Sequence[str], console: Console) -> dict[str, Any]:
+    """Convert `source` into a store at `out`. Raises DataError with every problem of the panel."""
+    config = load_config([*overrides, f"data.source={source}"])
+    with Stages(console) as stages:
+        store = convert(config, out, stages)
+    return {"store": str(out), **_facts(store)}
+
+
+def check(path: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
+    """Verify every byte of a store, or every row of a panel. Raises DataError with every problem found."""
+    if (Path(path) / MANIFEST).exists():
+        store = Store.open(Path(path))
+        with Stages(console) as stages:
+            stages("verify", 0.0)
+            store.check()
+        return {"store": path, "verified": True, **_facts(store)}
+    config = load_config([*overrides, f"data.source={path}"])
+    report = check_panel(config.data)
+    if report.problems:
+        raise DataError(report.problems, source=path)
+    return {"panel": path, **report.facts, "warnings": list(report.warnings)}
+
+
+def _facts(store: Store) -> dict[str, Any]:
+    return {
+        "days": len(store.days),
+        "first": str(store.days[0]),
+        "last": str(store.days[-1]),
+        "stocks": len(store.codes),
+        "features": list(store.feature_names),
+        "horizons": list(store.horizons),
+        "fingerprint": store.fingerprint,
+        "warnings": list(store.metadata["warnings"]),
+    }

@@ -1,0 +1,30 @@
+"""Evaluate a finished run again: scores, metrics and report anew from its model."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from atft_gat_fan.config.load import read_config
+from atft_gat_fan.inference.bundle import load_bundle
+from atft_gat_fan.runs.assembly import assemble, use_threads
+from atft_gat_fan.runs.report import write_report
+from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, read_metrics
+from atft_gat_fan.runs.scores import score_and_measure
+from atft_gat_fan.runs.stages import Stages
+
+
+def evaluate_run(run: Path, split: Literal["valid", "test"], console: Console) -> dict[str, Any]:
+    """Score a run's validation and test days again; the metrics of `split` are returned.
+
+    Raises StorageError where `run` holds no trained model.
+    """
+    bundle = load_bundle(run / BUNDLE)
+    config = read_config(run / CONFIG)
+    use_threads(config)
+    with Stages(console) as stages:
+        assembly = assemble(config, stages, bundle.normalizer)
+        evaluations = score_and_measure(run, assembly, bundle.model, stages)
+        write_report(run, assembly, evaluations["test"], stages)
+    metrics: dict[str, Any] = read_metrics(run)[split]
+    return metrics

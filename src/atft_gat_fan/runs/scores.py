@@ -1,0 +1,129 @@
+"""The scores a run is judged by: made by its model and the baselines, stored as tables, read back as evaluations."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from atft_gat_fan.evaluation.baselines import BaselineData, Baselines, LightGBMParams, baseline_scores
+from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, EvaluationData, evaluate
+from atft_gat_fan.inference.predictor import predict_days
+from atft_gat_fan.inference.score_table import score_table, scores_of, write_table
+from atft_gat_fan.losses.label_transform import transform_labels
+from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.runs.assembly import Assembly, Report, device_of
+from atft_gat_fan.runs.run_files import BASELINES, PREDICTIONS, read_metrics, read_table, write_metrics
+
+SPLITS: tuple[Literal["valid", "test"], ...] = ("valid", "test")
+
+
+def score_and_measure(run: Path, assembly: Assembly, model: ATFT_GAT_FAN, report: Report) -> dict[str, Evaluation]:
+    """Write predictions.parquet, baselines.parquet and the split sections of metrics.json; return the evaluations."""
+    store, config = assembly.store, assembly.config
+    looked_at: dict[str, Any] = {}
+    tables = []
+    for split in SPLITS:
+        days = getattr(assembly.split, split)
+        prediction = predict_days(
+            model, assembly.batches, days, device=device_of(config), progress=lambda share: report("score", share)
+        )
+        tables.append(score_table(store.days[days], store.codes, store.horizons, prediction.scores))
+        looked_at[split] = {
+            "variable_importance": dict(
+                zip(assembly.normalizer.feature_names, prediction.variable_weights.tolist(), strict=True)
+            ),
+            "attention_by_lag": prediction.attention.tolist(),
+        }
+    write_table(pl.concat(tables), run / PREDICTIONS)
+    baselines = _baselines(assembly, report)
+    write_table(_baseline_table(assembly, baselines), run / BASELINES)
+    write_metrics(run, {"baselines_unavailable": baselines.unavailable})
+    evaluations = evaluations_of(run, assembly)
+    write_metrics(run, {split: evaluations[split].metrics | looked_at[split] for split in SPLITS})
+    return evaluations
+
+
+def evaluations_of(run: Path, assembly: Assembly) -> dict[str, Evaluation]:
+    """The evaluation of each split from the scores stored in the run's folder."""
+    model, baselines = read_table(run / PREDICTIONS), read_table(run / BASELINES)
+    unavailable = read_metrics(run)["baselines_unavailable"]
+    scorers = {MODEL: model} | {name: baselines.filter(scorer=name) for name in baselines["scorer"].unique().sort()}
+    evaluation = assembly.config.evaluation
+    return {
+        split: evaluate(
+            _evaluation_data(assembly, getattr(assembly.split, split), scorers, unavailable),
+            num_quantiles=evaluation.num_quantiles,
+            cost_bps=evaluation.cost_bps,
+            seed=assembly.config.seed,
+        )
+        for split in SPLITS
+    }
+
+
+def _baselines(assembly: Assembly, report: Report) -> Baselines:
+    """Baselines on the same features and days, trained on the same training days and label transform."""
+    config, panel = assembly.config, assembly.batches.data.panel
+    data = BaselineData(
+        features=panel.features,
+        labels=panel.labels,
+        present=panel.present,
+        returns_1d=panel.returns,
+        train_days=assembly.split.train,
+        predict_days=_scored_days(assembly),
+    )
+
+    def transform(labels: NDArray[np.float32]) -> NDArray[np.floating]:
+        return transform_labels(torch.from_numpy(labels), config.labels.transform).numpy()
+
+    return baseline_scores(
+        data,
+        config.evaluation.baselines,
+        label_transform=transform,
+        lightgbm=LightGBMParams(**config.evaluation.lightgbm.model_dump()),
+        num_threads=torch.get_num_threads(),
+        seed=config.seed,
+        progress=lambda name: report(f"baseline {name}", 0.0),
+    )
+
+
+def _baseline_table(assembly: Assembly, baselines: Baselines) -> pl.DataFrame:
+    """`scorer, date, code, horizon_{h}d…` of every baseline that ran."""
+    store = assembly.store
+    days = store.days[_scored_days(assembly)]
+    tables = [
+        score_table(days, store.codes, store.horizons, scores).with_columns(scorer=pl.lit(name))
+        for name, scores in baselines.scores.items()
+    ]
+    empty = score_table(days[:0], (), store.horizons, np.empty((0, 0, len(store.horizons)), np.float32))
+    return pl.concat([empty.with_columns(scorer=pl.lit("")), *tables])
+
+
+def _scored_days(assembly: Assembly) -> NDArray[np.int64]:
+    return np.concatenate([getattr(assembly.split, split) for split in SPLITS])
+
+
+def _evaluation_data(
+    assembly: Assembly,
+    days: NDArray[np.int64],
+    scorers: Mapping[str, pl.DataFrame],
+    unavailable: Mapping[str, Mapping[str, str]],
+) -> EvaluationData:
+    store, panel = assembly.store, assembly.batches.data.panel
+    period = slice(int(days[0]), int(days[-1]) + 1)
+    volume = panel.dollar_volume[period]
+    return EvaluationData(
+        days=store.days[period],
+        codes=store.codes,
+        horizons=store.horizons,
+        scores={
+            name: scores_of(table, store.days[period], store.codes, store.horizons) for name, table in scorers.items()
+        },
+        labels=panel.labels[period],
+        present=panel.present[period],
+        dollar_volume=volume if np.isfinite(volume).any() else None,
+        unavailable=unavailable,
+    )

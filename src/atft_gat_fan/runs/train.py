@@ -1,0 +1,131 @@
+"""Train: configuration in, a run folder out. Also what a run would do, without doing it."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from atft_gat_fan.config.improvements import resolve
+from atft_gat_fan.config.load import read_config, run_folder
+from atft_gat_fan.config.plan import RunPlan
+from atft_gat_fan.config.schema import Config
+from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.inference.bundle import numerics_stamp, write_bundle
+from atft_gat_fan.runs.assembly import Assembly, assemble, build_model, use_threads
+from atft_gat_fan.runs.report import write_report
+from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, write_metrics
+from atft_gat_fan.runs.scores import score_and_measure
+from atft_gat_fan.runs.stages import Stages
+from atft_gat_fan.training.loop import FitResult, fit
+from atft_gat_fan.training.optim import parameter_groups_table
+from atft_gat_fan.training.run_folder import RunFolder
+from atft_gat_fan.training.settings import TrainSettings, config_digest
+
+
+def train(config: Config, console: Console) -> Path:
+    """Train, evaluate and report in the run's folder, going on from where an earlier process stopped.
+
+    A finished run is left as it is. Raises ConfigError where the folder holds a run of another configuration,
+    and whatever data, training and storage raise.
+    """
+    plan = resolve(config)
+    with RunFolder(run_folder(config)) as folder:
+        if config.run.fresh:
+            folder.clear()
+        _refuse_other_run(folder, config)
+        state = folder.read_state()
+        if state is not None and state.status == "finished":
+            console.print(f"{folder.path} is finished; run.fresh=true starts over", style="dim")
+            return folder.path
+        with folder.recording():
+            _train_in(folder, config, plan, console)
+        return folder.path
+
+
+def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console) -> None:
+    use_threads(config)
+    folder.write_config(config)
+    folder.write_json_atomic("plan.json", plan.to_json())
+    with Stages(console) as stages:
+        assembly = assemble(config, stages)
+    model = build_model(assembly)
+    folder.write_json_atomic("param_groups.json", parameter_groups_table(model, TrainSettings.from_config(config)))
+    result = fit(model, assembly, TrainSettings.from_config(config), folder, console)
+    write_bundle(
+        folder.path / BUNDLE,
+        model=result.model,
+        data=config.data,
+        graph=config.graph,
+        normalizer=assembly.normalizer,
+        static_categories=assembly.store.static_categories,
+        training=training_fingerprint(assembly, plan, result),
+    )
+    write_metrics(folder.path, {"train": _train_metrics(result)})
+    with Stages(console) as stages:
+        evaluations = score_and_measure(folder.path, assembly, result.model, stages)
+        write_report(folder.path, assembly, evaluations["test"], stages)
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """What `train` would build: the plan, the run folder, the network and its parameter groups. Reads no data."""
+    plan = resolve(config)
+    return {"run": str(run_folder(config)), "plan": plan.to_json(), "digest": config_digest(config)}
+
+
+def training_fingerprint(assembly: Assembly, plan: RunPlan, result: FitResult) -> dict[str, Any]:
+    """What the weights were made from: configuration, source, days and the step they were taken at."""
+    days, split = assembly.store.days, assembly.split
+    return {
+        "config": config_digest(assembly.config),
+        "plan": plan.to_json(),
+        "source": assembly.store.fingerprint,
+        "seed": assembly.config.seed,
+        "train_days": [str(days[split.train[0]]), str(days[split.train[-1]])],
+        "valid_days": [str(days[split.valid[0]]), str(days[split.valid[-1]])],
+        "best_step": result.best_step,
+    }
+
+
+def _train_metrics(result: FitResult) -> dict[str, Any]:
+    return {
+        "seconds": result.seconds,
+        "samples_per_second": result.samples_per_second,
+        "peak_rss_bytes": result.peak_rss_bytes,
+        "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
+        "epochs": result.epochs,
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "skipped_steps": result.skipped_steps,
+        "stopped": result.reason,
+        "numerics": numerics_stamp(),
+    }
+
+
+def _refuse_other_run(folder: RunFolder, config: Config) -> None:
+    """A folder belongs to the configuration it was first used with."""
+    written = folder.path / CONFIG
+    if not written.exists():
+        return
+    there = read_config(written)
+    if config_digest(there) == config_digest(config):
+        return
+    changed = [f"{key}: {old} there, {new} now" for key, old, new in _differences(there, config)]
+    raise ConfigError(
+        f"{folder.path}: expected a run of this configuration, found another ({'; '.join(changed)}); "
+        "choose another run.dir, or start over with run.fresh=true"
+    )
+
+
+def _differences(there: Config, now: Config) -> list[tuple[str, Any, Any]]:
+    old, new = _flat(there.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    return [(key, old[key], new[key]) for key in old if old[key] != new[key] and not key.startswith("run.")]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,205 @@
+"""Checkpoints: a folder each, complete and verified or not there at all.
+
+A checkpoint is built in a temporary folder beside its place (safetensors and JSON, checksums
+manifest last), flushed, read back and verified, then renamed; only after that are old ones deleted.
+It carries the best weights so far as well as the current ones, so no rotation can lose them and a
+fallback to an older checkpoint never meets best weights of another moment. Nothing is unpickled.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from atft_gat_fan.errors import NonFiniteError, StorageError
+from atft_gat_fan.training.durable_files import fsync_folder, write_durably
+
+FORMAT = 1
+MODEL, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"
+PROGRESS, MANIFEST = "progress.json", "manifest.json"
+FILES = (MODEL, OPTIMIZER, BEST, PROGRESS)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that decides how training goes on.
+
+    `step` optimizer steps and `epoch` validated epochs are done; `model`, `optimizer` and `best` (empty
+    before the first validation) are named tensors; `progress` is JSON.
+    """
+
+    step: int
+    epoch: int
+    model: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    best: Mapping[str, Tensor]
+    progress: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Sorts in order of training. Step and epoch decide the state, so equal names mean equal states."""
+        return f"step_{self.step:08d}_epoch_{self.epoch:04d}"
+
+
+class DamagedCheckpointError(StorageError):
+    """A checkpoint that is incomplete or does not match its checksums."""
+
+
+def save_checkpoint(folder: Path, state: TrainingState, keep: int = 2) -> Path:
+    """Write the state below `folder`, then delete all but the newest `keep` checkpoints.
+
+    Raises NonFiniteError where a tensor holds NaN or infinity (nothing is written), StorageError where
+    the disk fails; either way the earlier checkpoints stay.
+    """
+    _require_finite(state)
+    target = folder / state.name
+    temporary = folder / f".{state.name}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if _intact(target):
+            return target
+        for leftover in (target, *folder.glob(".step_*.tmp")):
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary.mkdir()
+        _write_files(temporary, state)
+        _verified_files(temporary)
+        temporary.rename(target)
+        fsync_folder(folder)
+        for old in _newest_first(folder)[keep:]:
+            shutil.rmtree(old)
+    except (OSError, DamagedCheckpointError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise StorageError(
+            f"{target}: cannot write the checkpoint: {error}; earlier checkpoints are untouched: "
+            "free space or mend the disk, then start the same command again to resume"
+        ) from error
+    return target
+
+
+def load_newest(folder: Path, warn: Callable[[str], None]) -> TrainingState | None:
+    """The newest intact checkpoint below `folder`; None where there is none at all.
+
+    A damaged one is reported through `warn`, set aside under another name, and the one before it is
+    used. Raises StorageError where all are damaged.
+    """
+    damaged: list[Path] = []
+    reasons: list[str] = []
+    for candidate in _newest_first(folder):
+        try:
+            state = _read(candidate)
+        except DamagedCheckpointError as error:
+            damaged.append(candidate)
+            reasons.append(str(error))
+            continue
+        for path, reason in zip(damaged, reasons, strict=True):
+            warn(f"{reason}; going on from the older {candidate.name}")
+            _set_aside(path)
+        return state
+    if damaged:
+        raise StorageError(
+            f"{folder}: expected an intact checkpoint, found {len(damaged)} damaged: {'; '.join(reasons)}; "
+            "restore one, or start over with run.fresh=true"
+        )
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("step_*") if path.is_dir()), reverse=True)
+
+
+def _set_aside(path: Path) -> None:
+    """Keep a damaged checkpoint for inspection, out of the way of rotation and of its own rewriting."""
+    aside = path.with_name(f"damaged_{path.name}")
+    try:
+        if aside.exists():
+            shutil.rmtree(aside)
+        path.rename(aside)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot set the damaged checkpoint aside: {error}; mend its permissions") from error
+
+
+def _require_finite(state: TrainingState) -> None:
+    for kind, tensors in (("weight", state.model), ("optimizer state", state.optimizer)):
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise NonFiniteError(
+                    f"expected finite training state, found NaN or infinity in {kind} {name} at step {state.step}; "
+                    "the earlier checkpoints are kept: lower optimizer.lr or optimizer.clip_norm"
+                )
+
+
+def _write_files(folder: Path, state: TrainingState) -> None:
+    contents = {
+        MODEL: _serialise(state.model),
+        OPTIMIZER: _serialise(state.optimizer),
+        BEST: _serialise(state.best),
+        # Not strict JSON on purpose: what is NaN must come back as NaN.
+        PROGRESS: json.dumps(state.progress).encode(),
+    }
+    for name, content in contents.items():
+        write_durably(folder / name, content)
+    manifest = {
+        "format": FORMAT,
+        "step": state.step,
+        "epoch": state.epoch,
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    }
+    write_durably(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
+    fsync_folder(folder)
+
+
+def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
+    return save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def _intact(folder: Path) -> bool:
+    try:
+        _verified_files(folder)
+    except DamagedCheckpointError:
+        return False
+    return True
+
+
+def _verified_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest, and the bytes of every file it vouches for. Raises DamagedCheckpointError naming the file.
+
+    File names come from this module, never from the manifest: it cannot point outside the folder.
+    """
+    current = folder / MANIFEST
+    try:
+        manifest = json.loads(current.read_bytes())
+        if manifest["format"] != FORMAT:
+            raise DamagedCheckpointError(f"{current}: expected checkpoint format {FORMAT}, found {manifest['format']}")
+        contents = {}
+        for name in FILES:
+            current = folder / name
+            contents[name] = current.read_bytes()
+            if hashlib.sha256(contents[name]).hexdigest() != manifest["files"][name]:
+                raise DamagedCheckpointError(f"{current}: its bytes do not match the checksum in {MANIFEST}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpointError(f"{current}: cannot be read: {error}") from error
+    return manifest, contents
+
+
+def _read(folder: Path) -> TrainingState:
+    manifest, contents = _verified_files(folder)
+    try:
+        return TrainingState(
+            step=manifest["step"],
+            epoch=manifest["epoch"],
+            model=load_tensors(contents[MODEL]),
+            optimizer=load_tensors(contents[OPTIMIZER]),
+            best=load_tensors(contents[BEST]),
+            progress=json.loads(contents[PROGRESS]),
+        )
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise DamagedCheckpointError(f"{folder}: expected a checkpoint, found {error}") from error

@@ -1,0 +1,47 @@
+"""Bytes that survive a crash: written, flushed to the disk, and visible whole or not at all."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write and fsync. The file may be seen half-written: for files inside a folder that is renamed later."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Write beside, fsync, rename: a reader sees the old content or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    write_durably(temporary, content)
+    temporary.replace(path)
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames inside the folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def strict_json(value: Any, indent: int | None = None) -> str:
+    """JSON that any parser reads: NaN and infinities, which JSON does not have, become null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,117 @@
+"""One logging call, sinks behind it. A sink that fails is dropped with one warning; training goes on."""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.training.durable_files import strict_json
+from atft_gat_fan.training.run_folder import RunFolder
+
+
+class Sink(Protocol):
+    """Somewhere events go."""
+
+    def write(self, event: str, step: int, values: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonlSink:
+    """The record: one JSON object a line (`time`, `event`, `step`, values; NaN as null), on the disk after `write`."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab+")
+        self._drop_torn_line()
+
+    def write(self, event: str, step: int, values: dict[str, Any]) -> None:
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = strict_json({"time": time, "event": event, "step": step, **values})
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _drop_torn_line(self) -> None:
+        """A killed run may have left half a line at the end; what follows it must parse."""
+        self._file.seek(0)
+        content = self._file.read()
+        self._file.truncate(content.rfind(b"\n") + 1)
+
+
+class TensorBoardSink:
+    """Curves for TensorBoard; on resuming, what a killed run had drawn beyond the checkpoint is hidden."""
+
+    def __init__(self, folder: Path, resumed_step: int) -> None:
+        # Imported here: it takes a second, and only runs that draw curves should pay it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder), purge_step=resumed_step + 1)
+
+    def write(self, event: str, step: int, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self._writer.add_scalar(f"{event}/{name}", value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Logger:
+    """The one logging call, and the sinks behind it in order."""
+
+    def __init__(self, openers: Sequence[tuple[str, Callable[[], Sink]]], warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._sinks: dict[str, Sink] = {}
+        for name, opener in openers:
+            try:
+                self._sinks[name] = opener()
+            except Exception as error:  # noqa: BLE001 - whatever a sink raises, training must outlive it
+                self._drop(name, error)
+
+    def log(self, event: str, step: int, **values: Any) -> None:
+        """Hand the event to every sink that still works."""
+        for name, sink in list(self._sinks.items()):
+            try:
+                sink.write(event, step, values)
+            except Exception as error:  # noqa: BLE001 - as above
+                del self._sinks[name]
+                self._drop(name, error, step)
+
+    def close(self) -> None:
+        for name, sink in self._sinks.items():
+            try:
+                sink.close()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._drop(name, error)
+        self._sinks = {}
+
+    def __enter__(self) -> "Logger":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _drop(self, name: str, error: Exception, step: int = 0) -> None:
+        message = f"logging to {name} stopped ({type(error).__name__}: {error}); training goes on without it"
+        self._warn(message)
+        self.log("warning", step, message=message)
+
+
+def open_logger(names: Sequence[str], folder: RunFolder, resumed_step: int, warn: Callable[[str], None]) -> Logger:
+    """Logger with the named sinks writing into the run's folder. Raises ConfigError for a sink that does not exist."""
+    openers: dict[str, Callable[[], Sink]] = {
+        "jsonl": lambda: JsonlSink(folder.events),
+        "tensorboard": lambda: TensorBoardSink(folder.tensorboard, resumed_step),
+    }
+    unknown = [name for name in names if name not in openers]
+    if unknown:
+        raise ConfigError(f"expected loggers among {', '.join(openers)}, got {', '.join(unknown)}")
+    return Logger([(name, openers[name]) for name in names], warn)

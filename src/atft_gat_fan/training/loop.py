@@ -1,0 +1,94 @@
+"""The training loop's door: resume what is there, train to the end, hand back the best weights."""
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.training.checkpoint import load_newest
+from atft_gat_fan.training.history import EpochRecord, History
+from atft_gat_fan.training.loggers import open_logger
+from atft_gat_fan.training.progress import make_display
+from atft_gat_fan.training.resources import peak_rss_bytes
+from atft_gat_fan.training.run_folder import RunFolder
+from atft_gat_fan.training.schedule import Schedule
+from atft_gat_fan.training.session import Session
+from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.training.training_data import TrainingData, planned_steps
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A finished training; `model` is in evaluation mode and carries the weights of `best_step`.
+
+    `best_rank_ic` is the smoothed validation RankIC (mean over horizons) they were chosen by, None where
+    no validation day had one; then the last weights are kept. `reason` is `max_epochs`, `max_steps` or
+    `early_stopping`. `seconds` is the time of all sessions of the run, `samples_per_second` counts
+    stock-windows over the time of the training steps.
+    """
+
+    model: ATFT_GAT_FAN
+    best_step: int
+    best_rank_ic: float | None
+    steps: int
+    skipped_steps: int
+    epochs: int
+    reason: str
+    history: tuple[EpochRecord, ...]
+    seconds: float
+    samples_per_second: float
+    peak_rss_bytes: int
+
+
+def fit(
+    model: ATFT_GAT_FAN, data: TrainingData, settings: TrainSettings, folder: RunFolder, console: Console
+) -> FitResult:
+    """Train, resuming from the newest checkpoint in the folder, and leave the best weights in the model.
+
+    Same machine, settings, data and initial weights: the same bits, however often the run was killed
+    and started again. Raises InterruptedRunError after a stop signal (state saved), NonFiniteError when
+    training diverges, StorageError when a checkpoint cannot be written or none can be read, ConfigError
+    when the folder's checkpoint belongs to another configuration, DataError without days to train on.
+    """
+    damage: list[str] = []
+    state = load_newest(folder.checkpoints, damage.append)
+    if state is not None and state.progress["digest"] != settings.digest:
+        raise ConfigError(
+            f"{folder.path}: expected a checkpoint of this configuration ({settings.digest}), found one of another "
+            f"({state.progress['digest']}); choose another run.dir, or start over with run.fresh=true"
+        )
+    schedule = Schedule(settings.scheduler, planned_steps(data, settings), settings.warmup_steps)
+    resumed_step = 0 if state is None else state.step
+    with (
+        StopSignals() as signals,
+        make_display(console, schedule.planned_steps, resumed_step) as display,
+        open_logger(settings.loggers, folder, resumed_step, display.message) as logger,
+    ):
+        session = Session(model, data, settings, folder, schedule, signals, display, logger)
+        session.start(state, damage)
+        session.run()
+        result = _sum_up(model, session.history)
+        logger.log("finish", result.steps, reason=result.reason, best_step=result.best_step, seconds=result.seconds)
+    # A signal during the last save: all is stored, but the caller must not begin its next work.
+    signals.raise_if_received(f"after step {result.steps}, the last one")
+    return result
+
+
+def _sum_up(model: ATFT_GAT_FAN, history: History) -> FitResult:
+    assert history.reason is not None
+    best_step = history.stopping.best_step
+    return FitResult(
+        model=model,
+        best_step=history.step if best_step is None else best_step,
+        best_rank_ic=history.stopping.best,
+        steps=history.step,
+        skipped_steps=history.skipped_steps,
+        epochs=history.epoch,
+        reason=history.reason,
+        history=tuple(history.epochs),
+        seconds=history.seconds,
+        samples_per_second=history.samples / history.train_seconds,
+        peak_rss_bytes=max(history.peak_rss_bytes, peak_rss_bytes()),
+    )

@@ -1,0 +1,171 @@
+"""One run, one folder, one process: who may write there, and what became of the run."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+
+from atft_gat_fan.config.schema import Config
+from atft_gat_fan.errors import AtftError, ConfigError, DataError, InterruptedRunError, NonFiniteError, StorageError
+from atft_gat_fan.training.durable_files import replace_durably, strict_json
+
+LOCK = ".lock"
+STATE = "run_state.json"
+# All that a run writes: `clear` deletes these names and nothing else, so a mistyped run.dir loses no one's files.
+CONTENT = (
+    "config.yaml",
+    "plan.json",
+    "param_groups.json",
+    "events.jsonl",
+    "tensorboard",
+    "checkpoints",
+    "model",
+    "predictions.parquet",
+    "metrics.json",
+    "report.html",
+    STATE,
+)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What `run_state.json` says. A state `running` without a process that holds the lock was killed: resumable."""
+
+    status: Literal["running", "finished", "interrupted", "failed"]
+    exit_reason: str = ""
+    resumable: bool = True
+    updated: str = ""
+    """UTC, ISO 8601."""
+
+
+class RunFolder:
+    """A run's folder, held exclusively until closed (`with RunFolder(path) as folder`).
+
+    The lock dies with the process, so a killed run never blocks its successor. Raises StorageError
+    where the folder cannot be made or written, or another process holds it.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / LOCK).open("a+")
+        except OSError as error:
+            raise StorageError(
+                f"{self.path}: expected a writable run folder, found {error.strerror}; choose another run.dir"
+            ) from error
+        try:
+            # flock, not lockf: it also refuses a second holder inside the same process.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "another process"
+            self._lock.close()
+            raise StorageError(
+                f"{self.path}: expected a free run folder, found it in use by {holder}; "
+                "wait for that run, stop it, or choose another run.dir"
+            ) from error
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._lock.flush()
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def clear(self) -> None:
+        """Delete what earlier runs left; files that no run writes stay. Raises StorageError where that fails."""
+        try:
+            for name in CONTENT:
+                entry = self.path / name
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{error.filename}: cannot delete: {error.strerror}; mend its permissions") from error
+
+    def write_config(self, config: Config) -> None:
+        """Write the resolved configuration as `config.yaml`."""
+        self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json"))))
+
+    def write_json_atomic(self, name: str, value: Any) -> Path:
+        """Write JSON (NaN as null) that readers see whole or not at all. Raises StorageError."""
+        return self._write(name, strict_json(value, indent=2) + "\n")
+
+    def read_state(self) -> RunState | None:
+        """What became of the run so far; None before the first. Raises StorageError where the file is damaged."""
+        file = self.path / STATE
+        try:
+            return RunState(**json.loads(file.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise StorageError(
+                f"{file}: expected a run's state, found {error}; use run.fresh=true to start over"
+            ) from error
+
+    def write_state(
+        self, status: Literal["running", "finished", "interrupted", "failed"], reason: str, resumable: bool
+    ) -> None:
+        updated = datetime.now(UTC).isoformat(timespec="seconds")
+        self.write_json_atomic(STATE, asdict(RunState(status, reason, resumable, updated)))
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Keep `run_state.json` true while the run's work is done inside: running, then how it ended."""
+        self.write_state("running", "", resumable=True)
+        try:
+            yield
+        except InterruptedRunError as error:
+            self.write_state("interrupted", str(error), resumable=True)
+            raise
+        except AtftError as error:
+            # The same configuration on the same data would fail the same way again.
+            hopeless = isinstance(error, NonFiniteError | ConfigError | DataError)
+            self.write_state("failed", str(error), resumable=not hopeless)
+            raise
+        except BaseException as error:
+            self.write_state("failed", f"{type(error).__name__}: {error}", resumable=True)
+            raise
+        self.write_state("finished", "", resumable=False)
+
+    def close(self) -> None:
+        """Let go of the folder. The lock file stays: deleting it would let two processes lock two files of one name."""
+        self._lock.close()
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, name: str, text: str) -> Path:
+        file = self.path / name
+        try:
+            replace_durably(file, text.encode())
+        except OSError as error:
+            raise StorageError(
+                f"{file}: cannot write: {error.strerror}; free space or choose another run.dir"
+            ) from error
+        return file

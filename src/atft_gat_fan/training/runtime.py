@@ -1,0 +1,37 @@
+"""Where and how precisely to compute: Lightning Fabric, set up for one device."""
+
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision, Precision
+
+from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Fabric, and the loss scaler of fp16 training (None otherwise)."""
+
+    fabric: Fabric
+    scaler: torch.amp.GradScaler | None
+
+
+def make_runtime(settings: TrainSettings) -> Runtime:
+    """Fabric for the settings' device and precision. Raises ConfigError where the machine lacks one of them."""
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("expected a CUDA device, found none (run.device); use run.device=auto or cpu")
+    if settings.amp == "fp16" and device == "cpu":
+        raise ConfigError("expected a CUDA device for amp=fp16 (no fp16 LSTM on a CPU), found none; use amp=bf16 or none")
+    scaler = torch.amp.GradScaler(device, init_scale=settings.init_scale) if settings.amp == "fp16" else None
+    precision = Precision()
+    # As plugins, because only so Fabric takes our scaler.
+    if settings.amp == "bf16":
+        precision = MixedPrecision("bf16-mixed", device)
+    elif settings.amp == "fp16":
+        precision = MixedPrecision("16-mixed", device, scaler)
+    return Runtime(Fabric(accelerator=device, devices=1, plugins=precision), scaler)

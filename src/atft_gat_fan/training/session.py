@@ -1,0 +1,256 @@
+"""One process's part of a training: epochs, validation, early stopping, checkpoints; resumable to the same bits.
+
+Nothing is random here. The order of the data is a function of seed and epoch, dropout one of seed,
+step, day and layer; so weights, optimizer state and `History` are all there is to save.
+"""
+
+import math
+import time
+from typing import Any
+
+from torch import Tensor
+
+from atft_gat_fan.errors import NonFiniteError, StorageError
+from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.training.cadence import Cadence
+from atft_gat_fan.training.checkpoint import TrainingState, save_checkpoint
+from atft_gat_fan.training.history import EpochRecord, History
+from atft_gat_fan.training.loggers import Logger
+from atft_gat_fan.training.objective import Objective
+from atft_gat_fan.training.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors, set_learning_rate
+from atft_gat_fan.training.progress import ProgressDisplay
+from atft_gat_fan.training.resources import peak_rss_bytes
+from atft_gat_fan.training.run_folder import RunFolder
+from atft_gat_fan.training.runtime import make_runtime
+from atft_gat_fan.training.schedule import Schedule
+from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.training.step import StepReport, TrainStep
+from atft_gat_fan.training.training_data import TrainingData, step_groups
+from atft_gat_fan.training.validation_pass import ValidationScores, consecutive_blocks, score_days
+
+MAX_NON_FINITE = 10
+"""Steps in a row with non-finite loss or gradients before training gives up."""
+
+
+class Session:
+    """Owns model, optimizer and history while they change."""
+
+    def __init__(
+        self,
+        model: ATFT_GAT_FAN,
+        data: TrainingData,
+        settings: TrainSettings,
+        folder: RunFolder,
+        schedule: Schedule,
+        signals: StopSignals,
+        display: ProgressDisplay,
+        logger: Logger,
+    ) -> None:
+        self._model, self._data, self._settings, self._folder = model, data, settings, folder
+        self._schedule, self._signals, self._display, self._logger = schedule, signals, display, logger
+        self._runtime = make_runtime(settings)
+        # Fabric's wrapper is left aside: it moves the model in place, and our state-dict keys are the model's own.
+        self._runtime.fabric.setup_module(model)
+        self._optimizer = build_optimizer(model, settings)
+        self._objective = Objective(settings, self._runtime.fabric.device)
+        self._train_step = TrainStep(
+            self._runtime, model, self._optimizer, self._objective, clip_norm=settings.clip_norm, seed=settings.seed
+        )
+        self.history = History()
+        self._best: dict[str, Tensor] = {}
+        self._cadence = Cadence(settings.checkpoint_every)
+        self._started = time.monotonic()
+        self._earlier_seconds = 0.0
+        self._rate_mark = (0, 0.0)
+
+    def start(self, state: TrainingState | None, damage: list[str]) -> None:
+        """Take over a checkpoint, if there is one, and open the record of this session."""
+        if state is not None:
+            self._load(state)
+        self._rate_mark = (self.history.samples, self.history.train_seconds)
+        self._log(
+            "start",
+            digest=self._settings.digest,
+            parameters=sum(parameter.numel() for parameter in self._model.parameters()),
+            planned_steps=self._schedule.planned_steps,
+            warmup_steps=self._schedule.effective_warmup,
+            device=str(self._runtime.fabric.device),
+            resumed_from=None if state is None else state.step,
+        )
+        for message in damage:
+            self._warn(message)
+
+    def run(self) -> None:
+        """Train to the end, then put the best weights into the model. A stop signal raises InterruptedRunError."""
+        self._model.train()
+        while self.history.reason is None:
+            self._train_epoch()
+            self._validate()
+            self._save()
+        if self._best:
+            self._model.load_state_dict(self._best)
+        self._model.eval()
+
+    def _train_epoch(self) -> None:
+        """Train the steps of the epoch that are not done yet."""
+        history = self.history
+        groups = step_groups(self._data, self._settings, history.epoch)
+        last = min(len(groups), history.position + self._schedule.planned_steps - history.step)
+        while history.position < last:
+            began = time.perf_counter()
+            lr = self._settings.lr * self._schedule(history.step)
+            set_learning_rate(self._optimizer, lr)
+            batches = [self._data.batch(first, count) for first, count in groups[history.position]]
+            report = self._train_step(batches, history.step)
+            history.train_seconds += time.perf_counter() - began
+            history.position += 1
+            history.step += 1
+            self._account(report)
+            if history.step % self._settings.log_every == 0:
+                self._log_step(report, lr)
+            self._stop_if_asked()
+            # The epoch's last step is saved after its validation.
+            if history.position < last and self._cadence.due(history.step):
+                self._save()
+
+    def _account(self, report: StepReport) -> None:
+        """Count the step. Raises NonFiniteError after too many bad ones in a row."""
+        history = self.history
+        history.samples += report.samples
+        if report.outcome == "applied":
+            history.loss_sum += report.loss
+            history.loss_steps += 1
+            history.non_finite_in_row = 0
+            self._display.stepped(history.step, report.loss)
+            return
+        history.skipped_steps += 1
+        if report.outcome != "non_finite":
+            return
+        history.non_finite_in_row += 1
+        self._warn(f"step {history.step} skipped: loss {report.loss}, gradient norm {report.grad_norm}")
+        if history.non_finite_in_row == MAX_NON_FINITE:
+            raise NonFiniteError(
+                f"expected finite loss and gradients, found none in steps {history.step - MAX_NON_FINITE + 1} to "
+                f"{history.step}; the earlier checkpoints are kept: lower optimizer.lr, or check the data of these days"
+            )
+
+    def _validate(self) -> None:
+        """Score the validation days, close the epoch, and decide whether training is over."""
+        history, settings = self.history, self._settings
+        scores = score_days(
+            self._runtime,
+            self._model,
+            self._objective,
+            self._data.batch,
+            consecutive_blocks(self._data.valid_days, settings.batch_size),
+            stop_requested=lambda: self._signals.received is not None,
+        )
+        self._stop_if_asked()
+        assert scores is not None
+        rank_ic = scores.rank_ic if math.isfinite(scores.rank_ic) else None
+        best = history.stopping.update(rank_ic, history.step, settings.smoothing)
+        if best:
+            self._best = {key: value.detach().to("cpu", copy=True) for key, value in self._model.state_dict().items()}
+        self._close_epoch(scores, best)
+        if history.step == self._schedule.planned_steps:
+            history.reason = "max_steps" if history.step == settings.max_steps else "max_epochs"
+        elif settings.early_stopping and history.stopping.since_best >= settings.patience:
+            history.reason = "early_stopping"
+
+    def _close_epoch(self, scores: ValidationScores, best: bool) -> None:
+        history = self.history
+        smoothed = history.stopping.smoothed
+        record = EpochRecord(
+            epoch=history.epoch + 1,
+            step=history.step,
+            train_loss=history.loss_sum / history.loss_steps if history.loss_steps else math.nan,
+            loss_by_horizon=scores.loss_by_horizon,
+            rank_ic_by_horizon=scores.rank_ic_by_horizon,
+            rank_ic=scores.rank_ic,
+            smoothed_rank_ic=math.nan if smoothed is None else smoothed,
+            best=best,
+        )
+        history.epochs.append(record)
+        history.epoch, history.position, history.loss_sum, history.loss_steps = record.epoch, 0, 0.0, 0
+        self._log(
+            "valid",
+            epoch=record.epoch,
+            **self._by_horizon("rank_ic", record.rank_ic_by_horizon),
+            rank_ic=record.rank_ic,
+            smoothed_rank_ic=record.smoothed_rank_ic,
+            **self._by_horizon("loss", record.loss_by_horizon),
+            best=best,
+        )
+        self._display.validated(record.epoch, history.step, record.train_loss, record.rank_ic, best)
+
+    def _stop_if_asked(self) -> None:
+        if self._signals.received is not None:
+            self._save()
+            self._signals.raise_if_received(f"after step {self.history.step}")
+
+    def _save(self) -> None:
+        began = time.monotonic()
+        history, scaler = self.history, self._runtime.scaler
+        history.seconds = self._seconds()
+        history.peak_rss_bytes = max(history.peak_rss_bytes, peak_rss_bytes())
+        progress = {
+            "digest": self._settings.digest,
+            "history": history.to_json(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+        state = TrainingState(
+            step=history.step,
+            epoch=history.epoch,
+            model=self._model.state_dict(),
+            optimizer=optimizer_tensors(self._optimizer, self._model),
+            best=self._best,
+            progress=progress,
+        )
+        path = save_checkpoint(self._folder.checkpoints, state, self._settings.keep_checkpoints)
+        self._cadence.done()
+        self._log("checkpoint", path=str(path.relative_to(self._folder.path)), seconds=time.monotonic() - began)
+
+    def _load(self, state: TrainingState) -> None:
+        try:
+            self._model.load_state_dict(state.model)
+            load_optimizer_tensors(self._optimizer, self._model, state.optimizer)
+        except (RuntimeError, KeyError) as error:
+            raise StorageError(
+                f"{self._folder.checkpoints / state.name}: expected the parameters of this model, found others: "
+                f"{error}; resume with the release that wrote it, or start over with run.fresh=true"
+            ) from error
+        if self._runtime.scaler is not None:
+            self._runtime.scaler.load_state_dict(state.progress["scaler"])
+        self.history = History.from_json(state.progress["history"])
+        self._best = dict(state.best)
+        self._earlier_seconds = self.history.seconds
+
+    def _log_step(self, report: StepReport, lr: float) -> None:
+        history = self.history
+        samples, seconds = self._rate_mark
+        self._rate_mark = (history.samples, history.train_seconds)
+        self._log(
+            "train",
+            epoch=history.epoch + 1,
+            loss=report.loss,
+            **self._by_horizon("loss", report.loss_by_horizon),
+            lr=lr,
+            grad_norm=report.grad_norm,
+            samples_per_second=(history.samples - samples) / (history.train_seconds - seconds),
+            peak_rss_bytes=peak_rss_bytes(),
+        )
+
+    def _by_horizon(self, name: str, values: tuple[float, ...]) -> dict[str, float]:
+        return {f"{name}_{h}d": value for h, value in zip(self._settings.horizons, values, strict=True)}
+
+    def _warn(self, message: str) -> None:
+        self._log("warning", message=message)
+        self._display.message(f"warning: {message}")
+
+    def _log(self, event: str, **values: Any) -> None:
+        self._logger.log(event, self.history.step, **values)
+
+    def _seconds(self) -> float:
+        """Time spent on the run by all its sessions."""
+        return self._earlier_seconds + time.monotonic() - self._started

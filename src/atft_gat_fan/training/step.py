@@ -1,0 +1,109 @@
+"""One optimizer step as a transaction: gradients, check, clip, update; or nothing at all."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.training.objective import Objective
+from atft_gat_fan.training.runtime import Runtime
+from atft_gat_fan.types import DayBatch, RandomKey
+
+Outcome = Literal["applied", "no_labels", "rescaled", "non_finite"]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step saw. Only after `applied` have weights and optimizer changed.
+
+    `no_labels`: no label is known on its days. `rescaled`: fp16 gradients overflowed and the loss scale
+    was lowered, which is how the right scale is found. `non_finite`: loss or gradients are NaN or infinite.
+
+    `loss` and `loss_by_horizon` are means over the labelled days, `grad_norm` is the norm before
+    clipping, `samples` the number of stock-windows whose stock was present.
+    """
+
+    outcome: Outcome
+    loss: float
+    loss_by_horizon: tuple[float, ...]
+    grad_norm: float
+    samples: int
+
+
+class TrainStep:
+    """Runs optimizer steps; keeps nothing between them that is not in the weights, optimizer and scaler.
+
+    Gradients of the micro-batches are added up, each scaled by the label counts of the whole step, so
+    that any split of the same days gives the same gradient. `clip_norm` None: no clipping.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        model: ATFT_GAT_FAN,
+        optimizer: Optimizer,
+        objective: Objective,
+        *,
+        clip_norm: float | None,
+        seed: int,
+    ) -> None:
+        self._fabric, self._scaler = runtime.fabric, runtime.scaler
+        self._model = model
+        self._optimizer = optimizer
+        committing = runtime.fabric.setup_optimizers(optimizer)
+        assert not isinstance(committing, tuple)
+        self._committing = committing
+        self._objective = objective
+        # An infinite limit multiplies by exactly 1 and still returns the norm, which is the finite check.
+        self._max_norm = math.inf if clip_norm is None else clip_norm
+        self._seed = seed
+
+    def __call__(self, batches: Sequence[DayBatch], step: int) -> StepReport:
+        """Train on the micro-batches of step `step` (the key of its dropout)."""
+        samples = sum(int(batch.present.sum()) for batch in batches)
+        prepared = [self._objective.prepare(batch) for batch in batches]
+        labelled_days = self._objective.labelled_days(prepared)
+        if not labelled_days.any():
+            return StepReport("no_labels", math.nan, (math.nan,) * len(labelled_days), math.nan, samples)
+        loss, by_horizon = self._accumulate(prepared, labelled_days.to(self._fabric.device), step)
+        grad_norm = self._fabric.clip_gradients(
+            self._model, self._optimizer, max_norm=self._max_norm, error_if_nonfinite=False
+        )
+        assert grad_norm is not None
+        # The one wait for the device in a step.
+        numbers = torch.cat([torch.stack([loss, grad_norm]), by_horizon]).tolist()
+        outcome = self._commit(loss=numbers[0], grad_norm=numbers[1])
+        return StepReport(outcome, numbers[0], tuple(numbers[2:]), numbers[1], samples)
+
+    def _accumulate(self, batches: Sequence[DayBatch], labelled_days: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        device, key = self._fabric.device, RandomKey(self._seed, step)
+        loss = torch.zeros((), device=device)
+        by_horizon = torch.zeros(len(labelled_days), device=device)
+        self._optimizer.zero_grad()
+        for batch in batches:
+            batch = batch.to(device)
+            # Not through Fabric's module wrapper: that one rounds inputs to the low precision and refuses
+            # frozen dataclasses. The precision of the forward pass is all that is wanted of it.
+            with self._fabric.autocast():
+                forecast = self._model.forecast(batch, key)
+            share, share_by_horizon = self._objective(forecast, batch, labelled_days)
+            self._fabric.backward(share)
+            loss += share.detach()
+            by_horizon += share_by_horizon.detach()
+        return loss, by_horizon
+
+    def _commit(self, loss: float, grad_norm: float) -> Outcome:
+        if math.isfinite(loss) and math.isfinite(grad_norm):
+            self._committing.step()
+            return "applied"
+        self._optimizer.zero_grad()
+        if self._scaler is None:
+            return "non_finite"
+        overflow = math.isfinite(loss) and self._scaler.get_scale() > 1.0
+        self._scaler.update()
+        return "rescaled" if overflow else "non_finite"

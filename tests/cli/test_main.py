@@ -1,0 +1,98 @@
+"""The tool as a user meets it: a process, its output, its exit code."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "polars", "matplotlib", "pyarrow", "hydra", "numpy", "lightning_fabric")
+
+
+def atft(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from atft_gat_fan.cli.main import main; main()", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+def test_help_is_instant() -> None:
+    def cpu_seconds() -> float:  # the clock on the wall would count what other processes do
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    taken = []
+    for _ in range(3):
+        before = cpu_seconds()
+        result = atft("--help")
+        taken.append(cpu_seconds() - before)
+    assert result.returncode == 0
+    for name in ("demo", "train", "evaluate", "report", "predict", "data"):
+        assert name in result.stdout
+    assert min(taken) < 0.5
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["data", "build", "--help"], ["predict", "-h"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys; from atft_gat_fan.cli.main import app\n"
+        f"try: app({arguments!r})\n"
+        f"except SystemExit: pass\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_bad_configuration_ends_before_torch_is_loaded() -> None:
+    program = (
+        "import sys; from atft_gat_fan.cli.main import app\n"
+        "try: app(['train', 'lr=3'])\nexcept SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["78", "False"]
+    assert result.stderr == "error: unknown key lr; did you mean optimizer.lr?\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["train", "data=nope"], 78, "unknown option data=nope; expected one of nasdaq, parquet, sample, synthetic"),
+        (["train", "improvements.use_ema=true"], 78, "improvements.use_ema=true is not available yet"),
+        (["train", "config=atft/config_full"], 78, "improvements.gat_temperature=0.8 is not available yet"),
+        (["train", "data=nasdaq"], 78, "data.source must be given here"),
+        (["train", "seed=1,2"], 78, "add -m"),
+        (["train", "-m", "seed=1,2", "run.dir=x"], 78, "expected a folder for each run, found 2 runs in x"),
+        (["train", "-m", "seed=1,x"], 78, 'seed: expected a valid integer, found "x"'),
+        (["nosuch"], 2, "No such command"),
+        (["train", "--nosuch"], 2, "No such option"),
+        (["evaluate"], 2, "Missing argument 'RUN'"),
+        (["evaluate", "x", "--split", "train"], 2, "--split"),
+        (["predict", "x", "--out", "y"], 2, "--data"),
+        (["predict", "x", "--data", "s", "--out", "y", "--date", "2012-01-01", "--to", "2012-01-02"], 2, "found both"),
+        (["predict", "x", "--data", "s", "--out", "y", "--from", "2012-01-03", "--to", "2012-01-02"], 2, "before --to"),
+        (["predict", "x", "--data", "s", "--out", "y", "--date", "yesterday"], 2, "--date"),
+        (["data", "build", "x"], 2, "--out"),
+    ],
+)
+def test_what_a_user_can_get_wrong_has_its_exit_code(
+    arguments: list[str], code: int, says: str, tmp_path: Path
+) -> None:
+    result = atft(*arguments, cwd=tmp_path)
+    assert result.returncode == code, result.stderr
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []  # nothing was begun
+
+
+def test_a_dry_run_shows_the_whole_configuration_and_writes_nothing(tmp_path: Path) -> None:
+    result = atft("train", "config=atft/train/production", "seed=3", "--dry-run", "--json", cwd=tmp_path)
+    shown = json.loads(result.stdout)
+    assert (shown["config"]["seed"], shown["config"]["ema"]["decay"]) == (3, 0.999)
+    assert shown["plan"]["loss"] == {"kind": "mse"}
+    assert shown["run"].startswith("runs/atft-")
+    text = atft("train", "-m", "seed=3,4", "--dry-run", cwd=tmp_path).stdout
+    assert "  seed: 3\n" in text
+    assert "  seed: 4\n" in text
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,24 @@
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+
+from atft_gat_fan.cli.metrics import metrics_tables
+
+
+def scorer(value: float, liquid: dict[str, float] | None) -> dict[str, Any]:
+    horizons = {"1d": value, "5d": None}
+    return {"rank_ic": horizons, "rank_ic_skip1": horizons, "rank_ic_liquid": liquid, "icir": horizons}
+
+
+def test_the_model_stands_beside_every_baseline_on_every_kind_of_rank_ic() -> None:
+    baselines = {"ridge": scorer(0.0321, None), "lightgbm": {"unavailable": "not installed"}}
+    split = {"days": 237, **scorer(0.04567, None), "baselines": baselines}
+    text = StringIO()
+    Console(file=text, width=100).print(metrics_tables({"train": {"seconds": 3.0}, "test": split}))
+    lines = [line.split() for line in text.getvalue().splitlines() if line.strip()]
+    assert lines[0] == ["test,", "237", "days"]
+    assert lines[1] == ["1d", "5d"]
+    assert lines[2:5] == [["RankIC", "model", "+0.0457", "-"], ["ridge", "+0.0321", "-"], ["lightgbm", "-", "-"]]
+    assert ["RankIC", "liquid", "model", "-", "-"] in lines
+    assert len(lines) == 2 + 4 * 3

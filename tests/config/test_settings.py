@@ -1,0 +1,32 @@
+import ast
+from pathlib import Path
+
+import atft_gat_fan
+from atft_gat_fan.config.load import load_config
+from atft_gat_fan.config.schema import Config
+from atft_gat_fan.config.settings import Environment, get_settings
+
+PACKAGE = Path(atft_gat_fan.__file__).parent
+
+
+def test_settings_are_the_sections_of_the_configuration() -> None:
+    settings = get_settings()
+    assert settings == load_config()
+    assert list(settings.__dict__) == list(Config.model_fields)
+
+
+def test_the_width_is_that_of_columns() -> None:
+    assert Environment.read({"COLUMNS": "99"}).columns == 99
+    assert Environment.read({"COLUMNS": "wide"}).columns is None
+    assert Environment.read({"COLUMNS": "0"}).columns is None
+    assert Environment.read({}).columns is None
+
+
+def test_no_other_file_reads_the_environment() -> None:
+    readers = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+            if name in {"environ", "environb", "getenv", "getenvb"}:
+                readers.add(file.relative_to(PACKAGE).as_posix())
+    assert readers == {"config/settings.py"}

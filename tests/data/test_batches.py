@@ -1,0 +1,204 @@
+import threading
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from atft_gat_fan.config.schema import GraphConfig
+from atft_gat_fan.data.batches import DayBatches, as_tensor, day_blocks, prefetch
+from atft_gat_fan.data.graph import build_graph
+from atft_gat_fan.data.normalization import Normalizer, fit_normalizer, materialise
+from atft_gat_fan.data.store import Store
+from atft_gat_fan.errors import DataError
+
+WINDOW = 5
+CONFIG = GraphConfig(lookback=20, min_periods=8, num_neighbours=4, threshold=0.1)
+
+
+def day_batches(store: Store, normalizer: Normalizer | None = None) -> DayBatches:
+    normalizer = normalizer or fit_normalizer(store, np.arange(20), strict=True)
+    graph = build_graph(store.column("returns"), store.days, store.static, CONFIG, present=store.column("present"))
+    calendar = np.stack([store.days.astype(int) % 7, store.days.astype(int) % 30], axis=1).astype(np.float32)
+    return DayBatches(materialise(store, normalizer), graph, calendar, WINDOW)
+
+
+@pytest.fixture
+def batches(make_frame, make_store) -> DayBatches:
+    return day_batches(make_store(make_frame(50, 9)))
+
+
+def test_a_block_holds_what_the_panel_holds(batches):
+    batch = batches.block(10, 3)
+    data, span = batches.data, slice(6, 13)
+    assert_array_equal(batch.features, data.column("features")[span])
+    assert_array_equal(batch.labels, data.column("labels")[10:13])
+    assert_array_equal(batch.present, data.column("present")[10:13])
+    assert_array_equal(batch.calendar, batches.calendar[span])
+    assert_array_equal(batch.static, data.static)
+    assert_array_equal(np.array(batch.span_dates).astype("datetime64[D]"), data.days[span])
+    assert_array_equal(np.array(batch.dates).astype("datetime64[D]"), data.days[10:13])
+    assert torch.isnan(batch.labels[~batch.present]).all()
+    assert torch.isfinite(batch.features).all()
+    assert torch.equal(batch.neighbours.index, batches.graph.at(np.arange(10, 13)).index)
+
+
+def test_features_of_a_block_are_a_contiguous_view(batches):
+    whole = batches.data.column("features")
+    for first, count in ((4, 1), (10, 3), (30, 20)):
+        features = batches.block(first, count).features
+        assert features.is_contiguous()
+        assert features.data_ptr() == whole[first - WINDOW + 1].ctypes.data
+
+
+def test_only_days_with_a_whole_window_are_predictable(batches):
+    assert_array_equal(batches.predictable(np.arange(50)), np.arange(4, 50))
+    for first, count in ((3, 1), (49, 2)):
+        with pytest.raises(DataError):
+            batches.block(first, count)
+    with pytest.raises(DataError):
+        batches.canonical(3)
+
+
+def test_the_canonical_batch_is_the_block_without_the_absent(batches):
+    num_edges = num_absent = 0
+    for day in range(25, 50):
+        whole, one = batches.block(day, 1), batches.canonical(day)
+        stocks = batches.stocks(day)
+        assert one.present.all()
+        assert one.features.is_contiguous()
+        assert one.span_dates == whole.span_dates
+        assert torch.equal(one.features, whole.features[:, stocks])
+        assert torch.equal(one.labels.nan_to_num(9), whole.labels[:, stocks].nan_to_num(9))
+        assert torch.equal(one.static, whole.static[stocks])
+        assert torch.equal(one.neighbours.mask, whole.neighbours.mask[:, stocks])
+        assert torch.equal(one.neighbours.edge, whole.neighbours.edge[:, stocks])
+        assert_array_equal(stocks[one.neighbours.index], whole.neighbours.index[:, stocks])
+        num_edges += int(one.neighbours.mask[..., 1:].sum())
+        num_absent += len(batches.data.codes) - len(stocks)
+    assert num_edges > 0
+    assert num_absent > 0
+
+
+def test_the_canonical_batch_does_not_depend_on_what_else_the_store_holds(make_frame, make_store):
+    frame = make_frame(60, 9)
+    days = frame["date"].unique().sort()
+    later = frame.filter(pl.col("date") > days[44]).with_columns(code=pl.lit("A") + pl.col("code"))
+    small = day_batches(make_store(frame.filter(pl.col("date") <= days[44]), name="small"))
+    large = day_batches(make_store(pl.concat([frame, later]), name="large"), small.data.normalizer)
+    assert len(large.data.codes) == 2 * len(small.data.codes)
+    for day in range(4, 45):
+        left, right = small.canonical(day), large.canonical(day)
+        assert torch.equal(left.features, right.features)
+        for name in ("index", "mask", "edge"):
+            assert torch.equal(getattr(left.neighbours, name), getattr(right.neighbours, name))
+
+
+def test_without_a_graph_there_are_no_neighbours(batches):
+    bare = DayBatches(batches.data, None, batches.calendar, WINDOW)
+    assert bare.block(10, 2).neighbours is None
+    assert bare.canonical(10).neighbours is None
+
+
+@dataclass
+class Order:
+    days: np.ndarray
+    batch_days: int
+    breaks: tuple[int, ...]
+
+
+@st.composite
+def orders(draw: st.DrawFn) -> Order:
+    days = draw(st.sets(st.integers(0, 60), min_size=1, max_size=60))
+    breaks = draw(st.sets(st.integers(0, 60), max_size=4))
+    return Order(np.array(sorted(days)), draw(st.integers(1, 9)), tuple(sorted(breaks)))
+
+
+@given(order=orders(), seed=st.integers(0, 2**31), epoch=st.integers(0, 100))
+def test_every_day_is_in_one_block_and_no_block_bridges_a_gap_or_a_break(order, seed, epoch):
+    blocks = day_blocks(order.days, order.batch_days, seed, epoch, order.breaks)
+    covered = [day for first, count in blocks for day in range(first, first + count)]
+    assert sorted(covered) == order.days.tolist()
+    assert all(1 <= count <= order.batch_days for _, count in blocks)
+    assert not any(first < at < first + count for first, count in blocks for at in order.breaks)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    days = np.arange(5, 205)
+    assert day_blocks(days, 8, seed=1, epoch=0) == day_blocks(days, 8, seed=1, epoch=0)
+    orders = [day_blocks(days, 8, seed, epoch) for seed in (1, 2) for epoch in (0, 1, 2)]
+    assert len({tuple(order) for order in orders}) == 6
+    assert len({min(first for first, count in order if count == 8) for order in orders}) > 1, "blocks begin elsewhere"
+    assert all(order != sorted(order) for order in orders)
+    assert day_blocks(days[:0], 8, 1, 0) == []
+
+
+def test_blocks_of_a_panel_can_all_be_read_from_its_store(make_frame, make_store):
+    store = make_store(make_frame(50, 9), shard_days=12, max_window=8)
+    batches = day_batches(store)
+    for batch_days in (3, 9):
+        blocks = batches.day_blocks(np.arange(40), batch_days, seed=3, epoch=1)
+        assert sorted(day for first, count in blocks for day in range(first, first + count)) == list(range(4, 40))
+        for first, count in blocks:
+            assert store.block(first, count, WINDOW).features.shape[0] == batches.block(first, count).features.shape[0]
+
+
+def test_a_read_only_array_becomes_a_tensor_of_the_same_memory_without_a_warning():
+    array = np.arange(6.0)
+    array.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert as_tensor(array).data_ptr() == array.ctypes.data
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 4])
+def test_prefetch_keeps_the_order(num_workers):
+    def task(number):
+        time.sleep(0.002 * (number % 3))
+        return number
+
+    tasks = (lambda number=number: task(number) for number in range(30))
+    assert list(prefetch(tasks, num_workers)) == list(range(30))
+
+
+def test_prefetch_works_ahead_in_threads_and_only_a_little():
+    threads, started = set(), []
+
+    def task(number):
+        threads.add(threading.current_thread())
+        started.append(number)
+        return number
+
+    results = prefetch((lambda number=number: task(number) for number in range(50)), 2)
+    assert next(results) == 0
+    time.sleep(0.05)
+    assert 1 < len(started) <= 3
+    results.close()
+    assert threading.current_thread() not in threads
+
+
+def test_what_a_dead_worker_left_is_done_by_the_caller():
+    caller = threading.current_thread()
+
+    def task(number):
+        if number % 4 == 1 and threading.current_thread() is not caller:
+            raise SystemExit("the worker is gone")
+        return number
+
+    with pytest.warns(UserWarning, match="loader thread failed") as caught:
+        assert list(prefetch((lambda number=number: task(number) for number in range(20)), 3)) == list(range(20))
+    assert len(caught) == 1
+
+
+def test_an_error_that_the_caller_meets_too_is_the_callers():
+    def damaged():
+        raise DataError("damaged")
+
+    with pytest.warns(UserWarning, match="loader thread failed"), pytest.raises(DataError, match="damaged"):
+        list(prefetch([damaged], 1))

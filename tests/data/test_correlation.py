@@ -1,0 +1,57 @@
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from atft_gat_fan.data.correlation import pairwise_correlation
+
+DAYS = 30
+
+
+def random_returns(missing: float, num_stocks: int = 8, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    values = (0.01 * (rng.normal(size=(DAYS, 1)) + rng.standard_t(4, (DAYS, num_stocks))) + 0.002).astype(np.float32)
+    values[rng.random(values.shape) < missing] = np.nan
+    return values
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.05, 0.5])
+@pytest.mark.parametrize("min_periods", [3, 15, 31])
+def test_equal_weights_are_pandas_pairwise_complete_correlation(missing, min_periods):
+    values = random_returns(missing)
+    expected = pd.DataFrame(values.astype(np.float64)).corr(min_periods=min_periods).to_numpy()
+    assert_allclose(pairwise_correlation(values, np.ones(DAYS), min_periods), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_weights_count_as_in_the_plain_definition(missing):
+    values, weights = random_returns(missing), 0.5 ** (np.arange(DAYS)[::-1] / 7.0)
+    found = pairwise_correlation(values, weights, 3)
+    for i in range(values.shape[1]):
+        for j in range(values.shape[1]):
+            common = ~np.isnan(values[:, i] + values[:, j])
+            covariance = np.cov(values[common][:, [i, j]].astype(np.float64), rowvar=False, aweights=weights[common])
+            expected = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+            assert_allclose(found[i, j], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("weights", [np.ones(DAYS), 0.5 ** (np.arange(DAYS) / 3.3)])
+def test_a_series_that_does_not_vary_correlates_with_nothing(missing, weights):
+    values = random_returns(missing)
+    values[:, 2] = np.where(np.isnan(values[:, 2]), np.nan, np.float32(0.1))
+    values[:, 3] = np.nan
+    found = pairwise_correlation(values, weights, 3)
+    assert np.isnan(found[[2, 3]]).all()
+    assert np.isnan(found[:, [2, 3]]).all()
+    assert np.isfinite(np.delete(np.delete(found, [2, 3], 0), [2, 3], 1)).all()
+
+
+def test_a_series_that_varies_only_where_the_other_is_unknown_correlates_with_it_no_more():
+    values = random_returns(0.0)
+    values[:20, 0] = 0.1
+    values[20:, 1] = np.nan
+    found = pairwise_correlation(values, np.ones(DAYS), 3)
+    assert np.isnan(found[0, 1])
+    assert np.isnan(found[1, 0])
+    assert np.isfinite(found[0, 2])

@@ -1,0 +1,174 @@
+"""Baselines learn from training labels alone, repeat themselves bit for bit, and say why when they cannot run."""
+
+import builtins
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from atft_gat_fan.evaluation.baselines import BaselineData, LightGBMParams, baseline_scores
+from atft_gat_fan.metrics.rank_ic import daily_rank_ic
+
+ALL = ("reversal", "momentum", "ridge", "lightgbm")
+SMALL_TREES = LightGBMParams(num_rounds=15, min_data_in_leaf=20, num_leaves=7)
+
+
+def identity(labels: np.ndarray) -> np.ndarray:
+    return labels
+
+
+def panel(seed: int = 0, days: int = 160, stocks: int = 25) -> BaselineData:
+    """Labels depend on the first feature; a tenth of everything is missing."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(days, stocks, 4)).astype(np.float32)
+    labels = 0.01 * features[..., :1] + 0.01 * rng.normal(size=(days, stocks, 2)).astype(np.float32)
+    present = rng.random((days, stocks)) < 0.9
+    labels[~present] = np.nan
+    labels[rng.random(labels.shape) < 0.1] = np.nan
+    features[rng.random(features.shape) < 0.1] = np.nan
+    returns = np.where(present, rng.normal(scale=0.02, size=present.shape), np.nan).astype(np.float32)
+    return BaselineData(features, labels.astype(np.float32), present, returns, np.arange(100), np.arange(110, 160))
+
+
+def scores_of(data: BaselineData, **options: Any) -> dict[str, np.ndarray]:
+    settings = {"label_transform": identity, "lightgbm": SMALL_TREES, **options}
+    result = baseline_scores(data, ALL, **settings)
+    assert not result.unavailable
+    return result.scores
+
+
+@pytest.fixture(scope="module")
+def scores() -> dict[str, np.ndarray]:
+    return scores_of(panel())
+
+
+def test_labels_outside_the_training_days_change_nothing(scores: dict[str, np.ndarray]) -> None:
+    data = panel()
+    labels = data.labels.copy()
+    labels[100:] = np.random.default_rng(9).normal(size=labels[100:].shape)
+    for name, changed in scores_of(replace(data, labels=labels)).items():
+        np.testing.assert_array_equal(changed, scores[name], err_msg=name)
+
+
+def test_training_labels_do_matter(scores: dict[str, np.ndarray]) -> None:
+    data = panel()
+    labels = data.labels.copy()
+    labels[:100] *= -1
+    changed = scores_of(replace(data, labels=labels))
+    for name in ("ridge", "lightgbm"):
+        assert np.nanmax(np.abs(changed[name] - scores[name])) > 0
+
+
+def test_the_same_inputs_give_the_same_bits(scores: dict[str, np.ndarray]) -> None:
+    for name, again in scores_of(panel()).items():
+        np.testing.assert_array_equal(again, scores[name], err_msg=name)
+
+
+def test_absent_stocks_are_not_scored_and_present_ones_are(scores: dict[str, np.ndarray]) -> None:
+    present = panel().present[110:]
+    for name in ("reversal", "ridge", "lightgbm"):
+        np.testing.assert_array_equal(np.isfinite(scores[name]).all(axis=2), present, err_msg=name)
+    assert not np.isfinite(scores["momentum"])[~present].any()
+
+
+@pytest.mark.parametrize("name", ["ridge", "lightgbm"])
+def test_learned_baselines_find_a_plain_signal(scores: dict[str, np.ndarray], name: str) -> None:
+    labels = panel().labels[110:]
+    assert np.nanmean(daily_rank_ic(scores[name][..., 0], labels[..., 0])) > 0.4
+
+
+def test_reversal_is_minus_the_trailing_return(scores: dict[str, np.ndarray]) -> None:
+    expected = -panel().returns_1d[110:]
+    for horizon in range(2):
+        np.testing.assert_array_equal(scores["reversal"][..., horizon], expected)
+
+
+def test_momentum_compounds_a_year_and_skips_the_last_month() -> None:
+    rng = np.random.default_rng(3)
+    returns = rng.normal(scale=0.02, size=(300, 6))
+    returns[100:120, 2] = np.nan
+    data = BaselineData(
+        np.zeros((300, 6, 1), np.float32),
+        np.zeros((300, 6, 1), np.float32),
+        np.ones((300, 6), bool),
+        returns,
+        np.arange(200),
+        np.array([270, 299]),
+    )
+    score = baseline_scores(data, ["momentum"], label_transform=identity).scores["momentum"]
+    for row, day in enumerate((270, 299)):
+        window = returns[day - 251 : day - 20]  # 252 days, the last 21 left out
+        np.testing.assert_allclose(score[row, :, 0], np.nansum(np.log1p(window), axis=0), rtol=1e-5)
+
+
+def test_momentum_takes_what_there_is_but_not_less_than_sixty_returns() -> None:
+    data = replace(panel(days=90), train_days=np.arange(20), predict_days=np.array([79, 80, 89]))
+    full = replace(data, returns_1d=np.full((90, 25), 0.01), present=np.ones((90, 25), bool))
+    score = baseline_scores(full, ["momentum"], label_transform=identity).scores["momentum"][..., 0]
+    assert np.isnan(score[0]).all()
+    np.testing.assert_allclose(score[1], 60 * np.log1p(0.01), rtol=1e-5)
+    short = baseline_scores(replace(full, predict_days=np.array([50])), ["momentum"], label_transform=identity)
+    assert "no stock has 60 returns" in short.unavailable["momentum"]["unavailable"]
+
+
+def test_lightgbm_learns_the_label_of_the_model() -> None:
+    data = panel()
+    seen: list[tuple[int, ...]] = []
+
+    def sign(labels: np.ndarray) -> np.ndarray:
+        seen.append(labels.shape)
+        return np.where(np.isfinite(labels), np.sign(labels), np.nan)
+
+    result = baseline_scores(data, ["lightgbm"], label_transform=sign, lightgbm=SMALL_TREES)
+    assert seen == [(100, 25, 2)]
+    assert np.nanmax(np.abs(result.scores["lightgbm"])) > 0.2  # signs, not returns of 0.01
+
+
+def test_the_newest_rows_are_kept() -> None:
+    data = panel()
+    few = replace(SMALL_TREES, max_rows=600)
+    kept = scores_of(data, lightgbm=few)
+    old_labels = data.labels.copy()
+    old_labels[:60] = 5.0
+    for name, changed in scores_of(replace(data, labels=old_labels), lightgbm=few).items():
+        np.testing.assert_array_equal(changed, kept[name], err_msg=name)
+    old_labels[99] = -5.0
+    assert np.nanmax(np.abs(scores_of(replace(data, labels=old_labels), lightgbm=few)["ridge"] - kept["ridge"])) > 0
+
+
+def test_missing_features_count_as_the_training_mean(scores: dict[str, np.ndarray]) -> None:
+    data = panel()
+    filled = scores_of(replace(data, features=np.where(np.isfinite(data.features), data.features, np.float32(0))))
+    for name in ("ridge", "lightgbm"):
+        np.testing.assert_array_equal(filled[name], scores[name])
+    assert np.isnan(data.features).any()
+
+
+@pytest.mark.parametrize("error", [OSError("libgomp.so.1: cannot open shared object file"), ImportError("no module")])
+def test_lightgbm_that_does_not_load_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    load: Callable[..., Any] = builtins.__import__
+
+    def refuse(name: str, *args: Any, **options: Any) -> Any:
+        if name == "lightgbm":
+            raise error
+        return load(name, *args, **options)
+
+    monkeypatch.delitem(sys.modules, "lightgbm", raising=False)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    result = baseline_scores(panel(), ["reversal", "lightgbm"], label_transform=identity)
+    assert list(result.scores) == ["reversal"]
+    assert str(error) in result.unavailable["lightgbm"]["unavailable"]
+    assert "libgomp1" in result.unavailable["lightgbm"]["unavailable"]
+
+
+def test_without_returns_or_labels_the_reason_is_given() -> None:
+    data = replace(panel(), returns_1d=None, labels=np.full((160, 25, 2), np.nan, np.float32))
+    result = baseline_scores(data, ALL, label_transform=identity, lightgbm=SMALL_TREES)
+    assert not result.scores
+    for name in ("reversal", "momentum"):
+        assert "returns are unknown" in result.unavailable[name]["unavailable"]
+    for name in ("ridge", "lightgbm"):
+        assert "no training day has features and labels" in result.unavailable[name]["unavailable"]

@@ -1,0 +1,186 @@
+"""The report is one file that needs nothing else, holds every section, and escapes what it is given."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, EvaluationData, evaluate
+from atft_gat_fan.evaluation.report import ReportInputs, build_report
+
+HORIZONS = (1, 5)
+HOSTILE = '<img src=x onerror="alert(1)">&$x$'
+
+
+def small_evaluation(days: int = 90, stocks: int = 30, *, volume: bool = True) -> Evaluation:
+    rng = np.random.default_rng(0)
+    labels = rng.normal(scale=0.02, size=(days, stocks, 2))
+    return evaluate(
+        EvaluationData(
+            days=np.datetime64("2021-11-20") + np.arange(days),
+            codes=tuple(map(str, range(stocks))),
+            horizons=HORIZONS,
+            scores={MODEL: labels + rng.normal(scale=0.04, size=labels.shape), "ridge": rng.normal(size=labels.shape)},
+            labels=labels,
+            present=np.ones((days, stocks), dtype=bool),
+            dollar_volume=np.exp(rng.normal(size=(days, stocks))) if volume else None,
+            unavailable={"lightgbm": {"unavailable": "LightGBM does not load; install libgomp1"}},
+        ),
+        num_resamples=100,
+    )
+
+
+def record(epochs: int = 3, steps: int = 40) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = [{"event": "start", "step": 0}]
+    for step in range(1, epochs * steps + 1):
+        events.append({"event": "train", "step": step, "loss_1d": 1 / step, "loss_5d": 2 / step, "lr": 1e-3})
+        if step % steps == 0:
+            epoch = step // steps
+            scores = {"rank_ic": [0.01, 0.03, 0.02][epoch - 1], "smoothed_rank_ic": 0.02}
+            events.append({"event": "valid", "step": step, "epoch": epoch, "loss_1d": 0.1, "best": epoch == 2} | scores)
+    events.append({"event": "warning", "step": 5, "message": f"disk {HOSTILE}"})
+    events.append({"event": "finish", "step": epochs * steps, "best_step": 2 * steps})
+    return events
+
+
+def full_inputs(**changes: Any) -> ReportInputs:
+    inputs = ReportInputs(
+        name=f"run {HOSTILE}",
+        evaluation=small_evaluation(),
+        events=record(),
+        train={"seconds": 61.5, "parameters": 143_210, "samples_per_second": None, "numerics": {"threads": 2}},
+        data={"Source": HOSTILE, "Stocks": 30},
+        dropped_columns=[f"dropped {HOSTILE}"],
+        warnings=[f"warning {HOSTILE}"],
+        config={"seed": 42, "model": {"name": HOSTILE, "fan": {"enabled": True}}},
+        variable_weights={f"feature {HOSTILE}": 0.7, "KMID": 0.3},
+        attention=np.full(20, 0.05),
+        commands=[f"atft train data.source={HOSTILE}"],
+    )
+    return replace(inputs, **changes)
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return build_report(full_inputs())
+
+
+class _Page(HTMLParser):
+    """Tags, their attributes and the text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in {"meta"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def test_every_section_is_there_and_the_markup_is_balanced(page: str) -> None:
+    parsed = _Page(page)
+    assert parsed.open == []
+    sections = ["verdict", "horizons", "ranking", "portfolio", "training", "inside", "data", "reproduce"]
+    assert [value for name, value in parsed.attributes if name == "id" and value in sections] == sections
+    for title in (
+        "Cumulative RankIC@1d",
+        "mean of the last 30 days",
+        "by month",
+        "score groups",
+        "Turnover a day",
+        "Long–short book",
+        "Loss by horizon",
+        "Validation RankIC by epoch",
+        "Learning rate",
+        "What the model looks at",
+        "How far back it looks",
+        "Spread of the scores",
+        "Unknown labels",
+        "model.fan.enabled",
+    ):
+        assert title in parsed.text, title
+    assert parsed.tags.count("svg") == 12
+    assert "epoch 2 were kept" in parsed.text
+
+
+def test_it_loads_nothing_and_runs_nothing(page: str) -> None:
+    assert not re.search(r"https?:|@import|url\((?!#)", page)
+    parsed = _Page(page)
+    assert not {"script", "link", "img", "iframe", "object"} & set(parsed.tags)
+    for name, value in parsed.attributes:
+        assert not name.startswith("on")
+        if name in {"href", "src", "xlink:href"}:
+            assert value is not None
+            assert value.startswith("#")
+
+
+def test_names_are_escaped_everywhere(page: str) -> None:
+    assert "<img" not in page
+    text = _Page(page).text
+    for place in ("run", "dropped", "warning", "disk", "atft train data.source="):
+        assert f"{place} {HOSTILE}".replace("= ", "=") in text, place
+    assert "<feature" not in page
+
+
+def test_the_page_is_small_and_the_same_each_time(page: str) -> None:
+    assert len(page.encode()) < 500_000
+    assert build_report(full_inputs()) == page
+
+
+def test_it_follows_the_theme_and_can_be_printed(page: str) -> None:
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+    variables = set(re.findall(r"var\((--[a-z0-9-]+)\)", page))
+    assert {"--accent", "--grey-1", "--sans"} <= variables
+    for variable in variables:
+        assert f"{variable}:" in page, variable
+
+
+def test_missing_parts_are_explained_in_words() -> None:
+    bare = ReportInputs(name="bare", evaluation=small_evaluation(volume=False))
+    text = _Page(build_report(bare)).text
+    for words in (
+        "the panel has no volume",
+        "install libgomp1",
+        "no record of its training",
+        "Selection weights were not recorded",
+        "Attention was not recorded",
+        "No facts of the data",
+        "No command was recorded",
+    ):
+        assert words in text, words
+
+
+def test_a_split_too_small_for_any_figure_still_makes_a_page() -> None:
+    text = _Page(build_report(full_inputs(evaluation=small_evaluation(days=1, stocks=3)))).text
+    assert "Fewer than two days" in text
+    assert "Too few stocks a day" in text
+    assert "Too few days to say" in text
+
+
+def test_a_step_repeated_after_a_resumption_counts_once() -> None:
+    stale = [{"event": "valid", "step": 80, "epoch": 2, "rank_ic": -0.9, "loss_1d": 9.0}]
+    assert build_report(full_inputs(events=[*stale, *record()])) == build_report(full_inputs())

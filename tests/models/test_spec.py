@@ -1,0 +1,74 @@
+import pytest
+
+from atft_gat_fan.config.plan import ModelSpec
+from atft_gat_fan.config.schema import Config
+from atft_gat_fan.data.calendar import CALENDAR_COVARIATES
+from atft_gat_fan.data.features import DERIVED_FEATURES
+from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.models.spec import model_spec, spec_from_mapping
+
+DEFAULT = ModelSpec(num_features=len(DERIVED_FEATURES), num_covariates=len(CALENDAR_COVARIATES))
+
+
+def test_no_mapping_means_the_derived_features() -> None:
+    assert ATFT_GAT_FAN().spec == ATFT_GAT_FAN({}).spec == DEFAULT
+
+
+def test_the_memo_form_is_a_mapping_of_literal_ellipses() -> None:
+    model = ATFT_GAT_FAN({"model": {"hidden_size": 32}, "data": {...}})
+    assert model.spec == ModelSpec(
+        num_features=len(DERIVED_FEATURES), num_covariates=len(CALENDAR_COVARIATES), hidden_size=32
+    )
+
+
+def test_every_model_key_reaches_the_spec() -> None:
+    config = Config.model_validate(
+        {
+            "gradient_checkpointing": True,
+            "data": {"horizons": (1, 4), "window": 12},
+            "model": {
+                "hidden_size": 24,
+                "variable_size": 6,
+                "num_heads": 3,
+                "lstm_layers": 2,
+                "dropout": 0.25,
+                "quantiles": (0.1, 0.5),
+                "fan": {"top_k": 2},
+                "gat": {"num_heads": 2, "chunk_size": 100},
+            },
+        }
+    )
+    assert model_spec(config, num_features=7, num_categories=5, num_covariates=3) == ModelSpec(
+        num_features=7,
+        horizons=(1, 4),
+        window=12,
+        num_categories=5,
+        num_covariates=3,
+        hidden_size=24,
+        variable_size=6,
+        num_heads=3,
+        lstm_layers=2,
+        dropout=0.25,
+        quantiles=(0.1, 0.5),
+        fan_top_k=2,
+        gat_heads=2,
+        gat_chunk_size=100,
+        gradient_checkpointing=True,
+    )
+
+
+def test_switched_off_layers_are_zero() -> None:
+    spec = spec_from_mapping({"model": {"fan": {"enabled": False}, "gat": {"enabled": False}}})
+    assert (spec.fan_top_k, spec.gat_heads) == (0, 0)
+
+
+def test_named_features_are_counted_and_patterns_refused() -> None:
+    assert spec_from_mapping({"data": {"features": ["a", "b", "c"]}}).num_features == 3
+    with pytest.raises(ConfigError, match="feat_\\*"):
+        spec_from_mapping({"data": {"features": ["a", "feat_*"]}})
+
+
+def test_unknown_key_is_refused() -> None:
+    with pytest.raises(ConfigError, match="hiden_size"):
+        ATFT_GAT_FAN({"model": {"hiden_size": 64}})

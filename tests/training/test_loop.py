@@ -1,0 +1,360 @@
+import json
+import math
+import os
+import signal
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from atft_gat_fan.errors import ConfigError, DataError, InterruptedRunError, NonFiniteError, StorageError
+from atft_gat_fan.training.checkpoint import load_newest
+from atft_gat_fan.training.loop import fit
+from atft_gat_fan.training.objective import Objective
+from atft_gat_fan.training.run_folder import RunFolder
+from atft_gat_fan.training.runtime import make_runtime
+from atft_gat_fan.training.settings import TrainSettings, config_digest
+from atft_gat_fan.training.validation_pass import consecutive_blocks, score_days
+
+
+def events(folder, kind=None):
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in folder.events.read_text().splitlines()]
+    return [line for line in lines if kind in (None, line["event"])]
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def newest(folder):
+    return load_newest(folder.checkpoints, pytest.fail)
+
+
+@pytest.fixture
+def run(make_network, make_settings, console, tmp_path):
+    """Train in a folder of its own name."""
+
+    def train(market, name="run", network=None, **settings):
+        with RunFolder(tmp_path / name) as folder:
+            return fit(network or make_network(), market, make_settings(**settings), folder, console), folder
+
+    return train
+
+
+def test_learns_the_planted_signal(run, make_market, make_network):
+    result, _ = run(make_market(noise=0.1), max_epochs=6, early_stopping=False, lr=0.03)
+    assert result.best_rank_ic > 0.3
+    assert result.reason == "max_epochs"
+    assert not result.model.training
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(run, market):
+    first, folder_1 = run(market, "1")
+    again, folder_2 = run(market, "2")
+    other, _ = run(market, "3", seed=43)
+    assert equal(weights(first.model), weights(again.model))
+    assert equal(newest(folder_1).optimizer, newest(folder_2).optimizer)
+    assert first.history == again.history
+    assert not equal(weights(first.model), weights(other.model))
+
+
+def test_nothing_is_drawn_from_the_global_generator(run, market):
+    torch.manual_seed(1)
+    first, _ = run(market, "1")
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    second, _ = run(market, "2")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert equal(weights(first.model), weights(second.model))
+
+
+def test_accumulating_half_batches_trains_like_whole_batches(run, make_market):
+    """Four blocks of 10 days against eight of 5, in pairs of the same days."""
+
+    class Ordered(make_market):
+        def blocks(self, epoch):
+            return sorted(super().blocks(epoch))
+
+    whole, _ = run(Ordered(batch_days=10), "whole", accumulate=1, max_epochs=2)
+    halves, _ = run(Ordered(batch_days=5), "halves", accumulate=2, max_epochs=2)
+    assert whole.steps == halves.steps == 8
+    for a, b in zip(whole.history, halves.history, strict=True):
+        assert b.train_loss == pytest.approx(a.train_loss, rel=1e-5)
+
+
+def test_the_last_step_of_an_epoch_may_be_smaller(run, market):
+    result, _ = run(market, accumulate=4, max_epochs=2)
+    assert (len(market.blocks(0)), result.steps) == (10, 2 * 3)
+
+
+def test_steps_are_planned_as_the_lesser_of_steps_and_epochs(run, market):
+    epochs, folder_1 = run(market, "1", max_epochs=2, early_stopping=False)
+    steps, folder_2 = run(market, "2", max_epochs=9, max_steps=13)
+    assert (epochs.steps, epochs.epochs, epochs.reason) == (20, 2, "max_epochs")
+    assert (steps.steps, steps.epochs, steps.reason) == (13, 2, "max_steps")
+    assert [events(folder, "start")[0]["planned_steps"] for folder in (folder_1, folder_2)] == [20, 13]
+    assert events(folder_2, "valid")[-1]["step"] == 13, "a cut epoch is validated too"
+
+
+def test_the_schedule_reaches_the_optimizer(run, market):
+    _, folder = run(market, max_epochs=2, log_every=1, lr=0.5e-3, scheduler="linear", warmup_steps=2)
+    rates = [event["lr"] for event in events(folder, "train")]
+    decay = [0.5e-3 * (1 - step / 18) for step in range(18)]
+    assert rates == pytest.approx([0.25e-3, 0.5e-3, *decay])
+
+
+class TestEarlyStopping:
+    @pytest.fixture
+    def turning(self, make_market):
+        """From the third epoch on, training days show the opposite of what validation days show."""
+        sign = np.ones(60, dtype=np.float32)
+        sign[24:44] = -1
+
+        class Turning(make_market):
+            def blocks(self, epoch):
+                return [(first, 4) for first in (range(4, 24, 4) if epoch < 2 else range(24, 44, 4))]
+
+        return Turning(sign=sign, noise=0.1)
+
+    SETTINGS: ClassVar = {"max_epochs": 12, "patience": 3, "smoothing": 0.3, "scheduler": "constant", "lr": 0.02}
+
+    def test_stops_and_restores_the_best_weights(self, run, turning, make_settings):
+        result, folder = run(turning, **self.SETTINGS)
+        assert result.reason == "early_stopping"
+        best = max(result.history, key=lambda record: record.smoothed_rank_ic)
+        assert result.best_step == best.step < result.steps
+        assert result.best_rank_ic == best.smoothed_rank_ic
+        assert result.epochs == best.epoch + 3
+        assert result.history[-1].rank_ic < best.rank_ic - 0.1
+        blocks = consecutive_blocks(turning.valid_days, 4)
+        settings = make_settings()
+        objective = Objective(settings, torch.device("cpu"))
+        restored = score_days(make_runtime(settings), result.model, objective, turning.batch, blocks, lambda: False)
+        assert restored.rank_ic == best.rank_ic
+        assert not equal(weights(result.model), dict(newest(folder).model))
+
+    def test_can_be_turned_off_and_still_keeps_the_best(self, run, turning):
+        result, _ = run(turning, **self.SETTINGS, early_stopping=False)
+        assert (result.reason, result.epochs) == ("max_epochs", 12)
+        assert result.best_step < result.steps
+
+    def test_the_best_weights_survive_rotation_and_resuming(self, run, turning, make_network):
+        result, folder = run(turning, **self.SETTINGS, keep_checkpoints=2, checkpoint_every=1)
+        assert len(list(folder.checkpoints.iterdir())) == 2
+        assert min(int(path.name[5:13]) for path in folder.checkpoints.iterdir()) > result.best_step
+        again, _ = run(turning, network=make_network(seed=5), **self.SETTINGS)
+        assert equal(weights(again.model), weights(result.model))
+
+
+@pytest.mark.parametrize(("stop_at", "steps"), [(1, 1), (5, 5), (10, 10), (13, 10), (17, 13)])
+@pytest.mark.parametrize("every", [3, "10m"])
+def test_a_stopped_run_goes_on_to_the_same_bits(run, market, make_network, stop_at, steps, every):
+    """Stop requests at the first batch, mid-epoch, the last batch, in the validation, in the second epoch."""
+    expected, folder = run(market, "straight", checkpoint_every=every)
+    expected_optimizer = newest(folder).optimizer
+    calls = []
+
+    def stop():
+        calls.append(1)
+        if len(calls) == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    market.after_batch = stop
+    with pytest.raises(InterruptedRunError) as caught:
+        run(market, "stopped", checkpoint_every=every)
+    assert caught.value.exit_code == 143
+    market.after_batch = lambda: None
+    result, folder = run(market, "stopped", network=make_network(seed=9), checkpoint_every=every)
+    assert [event["resumed_from"] for event in events(folder, "start")] == [None, steps]
+    assert equal(weights(result.model), weights(expected.model))
+    assert equal(newest(folder).optimizer, expected_optimizer)
+    assert result.history == expected.history
+
+
+def test_a_finished_training_started_again_returns_the_same_result(run, market, make_network):
+    first, _ = run(market)
+    market.after_batch = lambda: pytest.fail("no data should be touched")
+    again, _ = run(market, network=make_network(seed=5))
+    assert equal(weights(first.model), weights(again.model))
+    assert replace(again, model=None, peak_rss_bytes=0) == replace(first, model=None, peak_rss_bytes=0)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(run, market):
+    run(market, max_epochs=1)
+    with pytest.raises(ConfigError, match=r"run\.fresh=true"):
+        run(market, max_epochs=1, digest="other")
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_name(run, market, make_network):
+    run(market, max_epochs=1)
+    with pytest.raises(StorageError, match=r"parameters(?s:.)*heads"):
+        run(market, max_epochs=1, network=make_network(quantiles=(0.1, 0.5, 0.9)))
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_older_one_used(run, market, console):
+    straight, _ = run(market, "straight")
+    _, folder = run(market)
+    victim = max(folder.checkpoints.iterdir()) / "model.safetensors"
+    victim.write_bytes(b"")
+    result, _ = run(market)
+    assert equal(weights(result.model), weights(straight.model))
+    (message,) = [event["message"] for event in events(folder, "warning")]
+    assert str(victim) in message
+    assert f"warning: {message}" in console.file.getvalue()
+
+
+class TestDivergence:
+    def test_poisoned_days_are_skipped_and_counted(self, run, market, console):
+        market.features[12, 0, 0] = math.inf  # in the window of days 12..16: two blocks an epoch
+        result, folder = run(market, max_epochs=2)
+        assert (result.skipped_steps, result.steps) == (4, 20)
+        assert all(torch.isfinite(tensor).all() for tensor in result.model.state_dict().values())
+        assert len(events(folder, "warning")) == 4
+        assert "skipped: loss" in console.file.getvalue()
+        assert all(math.isfinite(record.train_loss) for record in result.history)
+
+    def test_ten_in_a_row_end_the_run_and_the_checkpoints_stay_finite(self, run, market, tmp_path):
+        calls = []
+
+        def poison_later():
+            calls.append(1)
+            if len(calls) == 7:
+                market.features.fill_(math.nan)
+
+        market.after_batch = poison_later
+        with pytest.raises(NonFiniteError, match="steps 7 to 16") as caught:
+            run(market, checkpoint_every=1, max_epochs=5)
+        assert caught.value.exit_code == 70
+        state = load_newest(tmp_path / "run" / "checkpoints", pytest.fail)
+        assert all(torch.isfinite(tensor).all() for tensor in [*state.model.values(), *state.optimizer.values()])
+
+
+def test_unknown_rank_ic_keeps_the_last_weights(run, market):
+    market.labels[44:] = math.nan
+    result, folder = run(market, max_epochs=2)
+    assert result.best_rank_ic is None
+    assert result.best_step == result.steps == 20
+    assert equal(weights(result.model), dict(newest(folder).model))
+    assert events(folder, "valid")[0]["rank_ic"] is None
+
+
+@pytest.mark.parametrize("days", ["train_days", "valid_days"])
+def test_no_days_are_a_data_error(run, make_market, days):
+    with pytest.raises(DataError, match="found none"):
+        run(make_market(**{days: np.array([], dtype=np.int64)}))
+
+
+def test_training_outlives_its_record(run, market, monkeypatch, console):
+    expected, _ = run(market, "straight")
+    monkeypatch.setattr(os, "fsync", fail_on_events(os.fsync))
+    result, _ = run(market, "silent")
+    assert equal(weights(result.model), weights(expected.model))
+    assert console.file.getvalue().count("logging to jsonl stopped") == 1
+
+
+def fail_on_events(fsync):
+    def maybe(descriptor):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("events.jsonl"):
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    return maybe
+
+
+def test_the_record_tells_the_whole_story(run, market):
+    result, folder = run(market, max_epochs=2, checkpoint_every=5, log_every=4)
+    told = events(folder)
+    assert [told[0]["event"], told[-1]["event"]] == ["start", "finish"]
+    assert told[0]["parameters"] == sum(parameter.numel() for parameter in result.model.parameters())
+    assert (told[0]["device"], told[0]["digest"], told[0]["warmup_steps"]) == ("cpu", "tiny", 2)
+    train = events(folder, "train")
+    assert [event["step"] for event in train] == [4, 8, 12, 16, 20]
+    assert [event["epoch"] for event in train] == [1, 1, 2, 2, 2]
+    for event in train:
+        assert event["loss"] == pytest.approx(event["loss_1d"] + 0.5 * event["loss_5d"])
+        assert min(event[key] for key in ("lr", "grad_norm", "samples_per_second", "peak_rss_bytes")) > 0
+    for event, record in zip(events(folder, "valid"), result.history, strict=True):
+        assert (event["rank_ic_1d"], event["rank_ic_5d"]) == record.rank_ic_by_horizon
+        assert (event["rank_ic"], event["smoothed_rank_ic"], event["best"]) == (
+            record.rank_ic,
+            record.smoothed_rank_ic,
+            record.best,
+        )
+    assert [event["step"] for event in events(folder, "checkpoint")] == [5, 10, 15, 20]
+    assert (told[-1]["reason"], told[-1]["best_step"]) == (result.reason, result.best_step)
+
+
+def test_samples_are_present_stock_windows(run, market):
+    present = int(market.present[market.train_days].sum())
+    result, folder = run(market, max_epochs=2)
+    seconds = newest(folder).progress["history"]["train_seconds"]
+    assert result.samples_per_second == pytest.approx(2 * present / seconds)
+    assert result.peak_rss_bytes > 10_000_000
+
+
+class TestSettings:
+    def test_take_over_every_knob_of_the_configuration(self):
+        from atft_gat_fan.config.schema import Config
+
+        config = Config.model_validate(
+            {
+                "seed": 1,
+                "batch_size": 2,
+                "accumulate_grad_batches": 3,
+                "warmup_steps": 4,
+                "scheduler": "linear",
+                "amp": "bf16",
+                "run": {"device": "cpu"},
+                "data": {"horizons": [1, 4]},
+                "labels": {"transform": "rank"},
+                "model": {"quantiles": [0.2, 0.5]},
+                "loss": {"multi_horizon_weights": [0.5, 0.25], "quantile_weight": 5.0},
+                "grad_scaler": {"init_scale": 6.0},
+                "optimizer": {"lr": 7.0, "betas": [0.8, 0.9], "eps": 8.0, "weight_decay": 9.0, "clip_norm": 10.0},
+                "early_stopping": {"enabled": False, "patience": 11, "smoothing": 0.12},
+                "train": {
+                    "max_epochs": 13,
+                    "max_steps": 14,
+                    "checkpoint_every": "15m",
+                    "keep_checkpoints": 16,
+                    "log_every": 17,
+                    "tensorboard": False,
+                },
+            }
+        )
+        assert TrainSettings.from_config(config) == TrainSettings(
+            digest=config_digest(config),
+            seed=1,
+            batch_size=2,
+            accumulate=3,
+            warmup_steps=4,
+            scheduler="linear",
+            amp="bf16",
+            device="cpu",
+            horizons=(1, 4),
+            label_transform="rank",
+            quantiles=(0.2, 0.5),
+            horizon_weights=(0.5, 0.25),
+            quantile_weight=5.0,
+            init_scale=6.0,
+            lr=7.0,
+            betas=(0.8, 0.9),
+            eps=8.0,
+            weight_decay=9.0,
+            clip_norm=10.0,
+            early_stopping=False,
+            patience=11,
+            smoothing=0.12,
+            max_epochs=13,
+            max_steps=14,
+            checkpoint_every="15m",
+            keep_checkpoints=16,
+            log_every=17,
+            loggers=("jsonl",),
+        )

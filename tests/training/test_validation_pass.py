@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from atft_gat_fan.training.objective import Objective
+from atft_gat_fan.training.runtime import make_runtime
+from atft_gat_fan.training.validation_pass import consecutive_blocks, score_days
+
+
+@given(st.sets(st.integers(0, 60), min_size=1), st.integers(1, 9))
+def test_blocks_cover_every_day_once_and_bridge_no_gap(days, size):
+    days = np.array(sorted(days))
+    blocks = consecutive_blocks(days, size)
+    assert [day for first, count in blocks for day in range(first, first + count)] == days.tolist()
+    assert all(1 <= count <= size for _, count in blocks)
+
+
+@pytest.fixture
+def score(make_settings):
+    def score_all(model, market, size=4, stop=lambda: False, **changes):
+        settings = make_settings(**changes)
+        objective = Objective(settings, torch.device("cpu"))
+        blocks = consecutive_blocks(market.valid_days, size)
+        return score_days(make_runtime(settings), model, objective, market.batch, blocks, stop)
+
+    return score_all
+
+
+def test_scores_are_spearman_on_raw_labels_whatever_the_loss_sees(score, make_network, market):
+    model = make_network().train()
+    scores = score(model, market, label_transform="rank")
+    model.eval()
+    for h, found in enumerate(scores.rank_ic_by_horizon):
+        daily = []
+        for day in market.valid_days:
+            batch = market.batch(int(day), 1)
+            valid = batch.labels[0, :, h].isfinite()
+            point = model.forecast(batch).point[0, valid, h].detach()
+            daily.append(spearmanr(point, batch.labels[0, valid, h]).statistic)
+        assert found == pytest.approx(np.mean(daily), abs=1e-12)
+    assert scores.rank_ic == pytest.approx(np.mean(scores.rank_ic_by_horizon))
+
+
+def test_scores_do_not_depend_on_the_blocks(score, make_network, market):
+    model = make_network()
+    one, four, all_days = (score(model, market, size) for size in (1, 4, 100))
+    assert one.loss_by_horizon == pytest.approx(four.loss_by_horizon, rel=1e-6)
+    assert one.loss_by_horizon == pytest.approx(all_days.loss_by_horizon, rel=1e-6)
+    assert one.rank_ic_by_horizon == pytest.approx(four.rank_ic_by_horizon, abs=1e-12)
+
+
+def test_dropout_is_off_no_gradient_is_kept_and_training_goes_on(score, make_network, market):
+    model = make_network(dropout=0.5).train()
+    assert score(model, market) == score(model, market)
+    assert model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_horizon_without_labels_is_unknown_and_leaves_the_mean_alone(score, make_network, market):
+    market.labels[..., 1] = torch.nan
+    scores = score(make_network(), market)
+    assert np.isnan([scores.rank_ic_by_horizon[1], scores.loss_by_horizon[1]]).all()
+    assert scores.rank_ic == scores.rank_ic_by_horizon[0]
+
+
+def test_a_stop_request_ends_the_pass_between_two_blocks(score, make_network, market):
+    model, calls = make_network().train(), []
+    assert score(model, market, stop=lambda: calls.append(1) or len(calls) == 3) is None
+    assert len(calls) == 3
+    assert model.training
