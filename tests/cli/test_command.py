@@ -91,9 +91,12 @@ def test_json_alone_reaches_stdout() -> None:
 
 def test_facts_are_a_line_each() -> None:
     def work(output: Output) -> None:
-        output.result({}, text=facts_table({"days": 3, "horizons": [1, 5]}))
+        facts = {"days": 3, "horizons": [1, 5], "warnings": ["high < low, 2 rows", "zero volume"], "none": []}
+        output.result({}, text=facts_table(facts))
 
-    assert [line.split() for line in run(work).stdout.splitlines()] == [["days", "3"], ["horizons", "1,", "5"]]
+    lines = [line.strip() for line in run(work).stdout.splitlines()]
+    assert lines[2:] == ["warnings  high < low, 2 rows", "zero volume", "none      -"]
+    assert [line.split() for line in lines[:2]] == [["days", "3"], ["horizons", "1,", "5"]]
 
 
 @pytest.mark.parametrize(("columns", "width"), [(None, LOG_WIDTH), ("50", 50)])

@@ -73,6 +73,7 @@ def test_lists_are_those_of_the_plain_definition(config, missing):
 
 def test_slot_0_is_the_stock_itself_and_padding_repeats_it():
     returns, static = sector_returns()
+    static[:12:3] = 0  # unknown: in nobody's sector
     graph = build_graph(returns, trading_days(NUM_DAYS), static, CONFIG)
     found = graph.at(np.arange(NUM_DAYS))
     own = torch.arange(NUM_STOCKS)[:, None].expand_as(found.index)
@@ -83,8 +84,12 @@ def test_slot_0_is_the_stock_itself_and_padding_repeats_it():
     assert (found.edge[~found.mask] == 0).all()
     assert not found.mask[..., 1:].all()
     assert found.mask[..., 1:].any()
-    same_sector = torch.from_numpy(static)[found.index] == torch.from_numpy(static)[own]
-    assert torch.equal(found.edge[..., 1][found.mask], same_sector[found.mask].float())
+    sector = torch.from_numpy(static)
+    same_sector = (sector[found.index] == sector[own]) & (sector[own] > 0)
+    edges = found.mask.clone()
+    edges[..., 0] = False
+    assert torch.equal(found.edge[..., 1][edges], same_sector[edges].float())
+    assert 0 < same_sector[edges].sum() < edges.sum()
 
 
 @settings(max_examples=15, deadline=None)

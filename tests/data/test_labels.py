@@ -62,7 +62,8 @@ def test_a_missing_price_at_t_plus_h_is_no_label_though_the_stock_comes_back() -
 
 
 def test_a_null_price_is_a_missing_one() -> None:
-    frame = panel().with_columns(pl.when(date=DAYS[4].item(), code="B").then(None).otherwise("adj_close").alias("adj_close"))
+    unknown = pl.when(date=DAYS[4].item(), code="B").then(None).otherwise("adj_close")
+    frame = panel().with_columns(unknown.alias("adj_close"))
     found = labels(frame, "B", 1)
     assert [found[3], found[4]] == [None, None]
     assert found[5] is not None

@@ -39,7 +39,7 @@ def test_statistics_are_those_of_the_known_training_values(make_frame, make_stor
 )
 def test_parts_merge_to_the_moments_of_the_whole(seed, sizes, shift):
     rng = np.random.default_rng(seed)
-    whole = rng.standard_t(3, (sum(sizes), 3)) + shift
+    whole = (rng.standard_t(3, (sum(sizes), 3)) + shift).astype(np.float32)
     whole[rng.random(whole.shape) < 0.2] = np.nan
     parts = [RunningMoments.of(part) for part in np.split(whole, np.cumsum(sizes)[:-1])]
     left = parts[0]
@@ -50,7 +50,7 @@ def test_parts_merge_to_the_moments_of_the_whole(seed, sizes, shift):
         right = part.merge(right)
     for merged in (left, right):
         for column in range(3):
-            values = whole[:, column][~np.isnan(whole[:, column])]
+            values = whole[:, column][~np.isnan(whole[:, column])].astype(np.float64)
             assert merged.count[column] == len(values)
             if len(values):
                 assert_allclose(merged.mean[column], values.mean(), rtol=1e-12, atol=1e-12)

@@ -19,15 +19,11 @@ SETTINGS = {"max_epochs": 2, "checkpoint_every": 4, "log_every": 1}
 KILLS = {
     ("batch", 1): None,
     ("batch", 7): 4,
-    ("batch", 10): 8,
     ("batch", 12): 8,
     ("batch", 15): 10,
-    ("batch", 24): 16,
     ("batch", 28): 16,
-    ("write", 1): None,
     ("write", 3): 8,
     ("rename", 1): None,
-    ("rename", 3): 8,
     ("rename", 6): 16,
     ("rotate", 1): 10,
 }
@@ -35,15 +31,11 @@ KILLS = {
 STEPS_BEFORE = {
     ("batch", 1): 0,
     ("batch", 7): 6,
-    ("batch", 10): 9,
     ("batch", 12): 10,
     ("batch", 15): 10,
-    ("batch", 24): 19,
     ("batch", 28): 20,
-    ("write", 1): 4,
     ("write", 3): 10,
     ("rename", 1): 4,
-    ("rename", 3): 10,
     ("rename", 6): 20,
     ("rotate", 1): 10,
 }

@@ -25,9 +25,11 @@ KEY = RandomKey(seed=1, step=2)
 
 
 def network(seed: int = 0, **changes: Any) -> ATFT_GAT_FAN:
-    """A small network in float64, where rounding decides no selection of a frequency."""
+    """A small network in float64, where rounding decides no selection of a frequency, with scores of order 1."""
     torch.manual_seed(seed)
-    return ATFT_GAT_FAN(replace(SPEC, **changes)).double()
+    model = ATFT_GAT_FAN(replace(SPEC, **changes)).double()
+    torch.nn.init.normal_(model.heads.point.weight, std=0.3)
+    return model
 
 
 def batch(seed: int = 0) -> DayBatch:
@@ -88,6 +90,12 @@ def test_forecast_shapes_and_distributions() -> None:
 def test_default_size_is_at_most_300_000_parameters() -> None:
     default = ATFT_GAT_FAN(ModelSpec(num_features=30, num_categories=33, num_covariates=10))
     assert sum(parameter.numel() for parameter in default.parameters()) <= 300_000
+
+
+def test_first_scores_are_smaller_than_daily_returns_but_not_constant() -> None:
+    torch.manual_seed(0)
+    point = ATFT_GAT_FAN(replace(SPEC, hidden_size=64)).double().eval().forecast(batch()).point
+    assert point.std().item() == pytest.approx(1e-3 * 64**0.5, rel=0.5)
 
 
 def test_stock_order_does_not_matter() -> None:
@@ -249,6 +257,14 @@ def test_every_input_counts(part: str) -> None:
     }
     changed = model.forecast(replace(given, **{part: other[part]}))
     assert (changed.point - model.forecast(given).point).abs().max() > 1e-4
+
+
+def test_no_parameter_is_idle() -> None:
+    model = network(quantiles=(0.1, 0.5, 0.9), lstm_layers=2)
+    forecast = model.forecast(batch(), KEY)
+    gradient = gradients(model, forecast.point.square().sum(), forecast.quantiles.square().sum())
+    idle = [name for (name, _), g in zip(model.named_parameters(), gradient, strict=True) if not g.abs().max() > 0]
+    assert not idle
 
 
 def test_unknown_category_is_neutral_and_never_trained() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from atft_gat_fan.errors import NonFiniteError, StorageError
+from atft_gat_fan.training import checkpoint
 from atft_gat_fan.training.checkpoint import FILES, TrainingState, load_newest, save_checkpoint
 
 
@@ -127,6 +128,22 @@ def test_a_non_finite_state_never_replaces_a_finite_one(tmp_path, part, poison):
     with pytest.raises(NonFiniteError, match="weight at step 20"):
         save_checkpoint(tmp_path, bad)
     assert names(tmp_path) == [state(10).name]
+
+
+def test_a_disk_that_lies_is_noticed_before_anything_is_deleted(tmp_path, monkeypatch):
+    for step in (10, 20):
+        save_checkpoint(tmp_path, state(step))
+    honest = checkpoint.write_durably
+
+    def lying(path, content):
+        honest(path, content)
+        if path.name == "optimizer.safetensors":
+            flip_a_byte(path)
+
+    monkeypatch.setattr(checkpoint, "write_durably", lying)
+    with pytest.raises(StorageError, match=r"optimizer\.safetensors.*earlier checkpoints are untouched"):
+        save_checkpoint(tmp_path, state(30), keep=2)
+    assert names(tmp_path) == [state(10).name, state(20).name]
 
 
 def test_what_a_killed_save_left_is_ignored_and_swept_up(tmp_path):

@@ -2,6 +2,7 @@ import json
 import math
 import os
 import signal
+import threading
 from dataclasses import replace
 from typing import ClassVar
 
@@ -15,7 +16,6 @@ from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.runtime import make_runtime
-from atft_gat_fan.training.settings import TrainSettings, config_digest
 from atft_gat_fan.training.validation_pass import consecutive_blocks, score_days
 
 
@@ -57,7 +57,7 @@ def test_learns_the_planted_signal(run, make_market, make_network):
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(run, market):
     first, folder_1 = run(market, "1")
     again, folder_2 = run(market, "2")
-    other, _ = run(market, "3", seed=43)
+    other, _ = run(market, "3", seed=43, max_epochs=1)
     assert equal(weights(first.model), weights(again.model))
     assert equal(newest(folder_1).optimizer, newest(folder_2).optimizer)
     assert first.history == again.history
@@ -72,6 +72,17 @@ def test_nothing_is_drawn_from_the_global_generator(run, market):
     second, _ = run(market, "2")
     assert torch.equal(torch.get_rng_state(), state)
     assert equal(weights(first.model), weights(second.model))
+
+
+def test_threads_that_prepare_batches_change_nothing(run, market):
+    threads = set()
+    market.after_batch = lambda: threads.add(threading.current_thread().name)
+    plain, _ = run(market, "plain", accumulate=3)
+    assert len(threads) == 1
+    ahead, _ = run(market, "ahead", accumulate=3, num_workers=2)
+    assert len(threads) > 1
+    assert ahead.history == plain.history
+    assert equal(weights(ahead.model), weights(plain.model))
 
 
 def test_accumulating_half_batches_trains_like_whole_batches(run, make_market):
@@ -145,18 +156,19 @@ class TestEarlyStopping:
         assert result.best_step < result.steps
 
     def test_the_best_weights_survive_rotation_and_resuming(self, run, turning, make_network):
-        result, folder = run(turning, **self.SETTINGS, keep_checkpoints=2, checkpoint_every=1)
+        result, folder = run(turning, **self.SETTINGS, keep_checkpoints=2, checkpoint_every=4)
         assert len(list(folder.checkpoints.iterdir())) == 2
         assert min(int(path.name[5:13]) for path in folder.checkpoints.iterdir()) > result.best_step
         again, _ = run(turning, network=make_network(seed=5), **self.SETTINGS)
         assert equal(weights(again.model), weights(result.model))
 
 
-@pytest.mark.parametrize(("stop_at", "steps"), [(1, 1), (5, 5), (10, 10), (13, 10), (17, 13)])
-@pytest.mark.parametrize("every", [3, "10m"])
+@pytest.mark.parametrize(
+    ("stop_at", "steps", "every"), [(1, 1, "10m"), (5, 5, 4), (10, 10, "10m"), (13, 10, 4), (17, 13, 4)]
+)
 def test_a_stopped_run_goes_on_to_the_same_bits(run, market, make_network, stop_at, steps, every):
     """Stop requests at the first batch, mid-epoch, the last batch, in the validation, in the second epoch."""
-    expected, folder = run(market, "straight", checkpoint_every=every)
+    expected, folder = run(market, "straight", checkpoint_every=every, max_epochs=2)
     expected_optimizer = newest(folder).optimizer
     calls = []
 
@@ -167,10 +179,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(run, market, make_network, stop_
 
     market.after_batch = stop
     with pytest.raises(InterruptedRunError) as caught:
-        run(market, "stopped", checkpoint_every=every)
+        run(market, "stopped", checkpoint_every=every, max_epochs=2)
     assert caught.value.exit_code == 143
     market.after_batch = lambda: None
-    result, folder = run(market, "stopped", network=make_network(seed=9), checkpoint_every=every)
+    result, folder = run(market, "stopped", network=make_network(seed=9), checkpoint_every=every, max_epochs=2)
     assert [event["resumed_from"] for event in events(folder, "start")] == [None, steps]
     assert equal(weights(result.model), weights(expected.model))
     assert equal(newest(folder).optimizer, expected_optimizer)
@@ -296,65 +308,3 @@ def test_samples_are_present_stock_windows(run, market):
     seconds = newest(folder).progress["history"]["train_seconds"]
     assert result.samples_per_second == pytest.approx(2 * present / seconds)
     assert result.peak_rss_bytes > 10_000_000
-
-
-class TestSettings:
-    def test_take_over_every_knob_of_the_configuration(self):
-        from atft_gat_fan.config.schema import Config
-
-        config = Config.model_validate(
-            {
-                "seed": 1,
-                "batch_size": 2,
-                "accumulate_grad_batches": 3,
-                "warmup_steps": 4,
-                "scheduler": "linear",
-                "amp": "bf16",
-                "run": {"device": "cpu"},
-                "data": {"horizons": [1, 4]},
-                "labels": {"transform": "rank"},
-                "model": {"quantiles": [0.2, 0.5]},
-                "loss": {"multi_horizon_weights": [0.5, 0.25], "quantile_weight": 5.0},
-                "grad_scaler": {"init_scale": 6.0},
-                "optimizer": {"lr": 7.0, "betas": [0.8, 0.9], "eps": 8.0, "weight_decay": 9.0, "clip_norm": 10.0},
-                "early_stopping": {"enabled": False, "patience": 11, "smoothing": 0.12},
-                "train": {
-                    "max_epochs": 13,
-                    "max_steps": 14,
-                    "checkpoint_every": "15m",
-                    "keep_checkpoints": 16,
-                    "log_every": 17,
-                    "tensorboard": False,
-                },
-            }
-        )
-        assert TrainSettings.from_config(config) == TrainSettings(
-            digest=config_digest(config),
-            seed=1,
-            batch_size=2,
-            accumulate=3,
-            warmup_steps=4,
-            scheduler="linear",
-            amp="bf16",
-            device="cpu",
-            horizons=(1, 4),
-            label_transform="rank",
-            quantiles=(0.2, 0.5),
-            horizon_weights=(0.5, 0.25),
-            quantile_weight=5.0,
-            init_scale=6.0,
-            lr=7.0,
-            betas=(0.8, 0.9),
-            eps=8.0,
-            weight_decay=9.0,
-            clip_norm=10.0,
-            early_stopping=False,
-            patience=11,
-            smoothing=0.12,
-            max_epochs=13,
-            max_steps=14,
-            checkpoint_every="15m",
-            keep_checkpoints=16,
-            log_every=17,
-            loggers=("jsonl",),
-        )

@@ -32,11 +32,18 @@ class Output:
 
 
 def facts_table(facts: Mapping[str, Any]) -> Table:
-    """One line a fact."""
+    """One line a fact; sentences of a list are a line each."""
     table = Table.grid(padding=(0, 2))
     for name, value in facts.items():
-        table.add_row(name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+        table.add_row(name, _fact(value))
     return table
+
+
+def _fact(value: Any) -> str:
+    if not isinstance(value, list | tuple):
+        return str(value)
+    texts = [str(entry) for entry in value]
+    return ("\n" if any(" " in text for text in texts) else ", ").join(texts) or "-"
 
 
 def _console(file: TextIO) -> Console:

@@ -79,11 +79,10 @@ def _configs(overrides: Sequence[str], multirun: bool) -> "list[Config]":
 def _describe(configs: "Sequence[Config]", output: "Output") -> None:
     from omegaconf import OmegaConf
 
-    from atft_gat_fan.runs.train import describe
+    from atft_gat_fan.runs.describe import describe
 
-    for config in configs:
-        facts = {**describe(config), "config": config.model_dump(mode="json")}
-        output.result(facts, text=OmegaConf.to_yaml(OmegaConf.create(facts)))
+    runs = [{**describe(config), "config": config.model_dump(mode="json")} for config in configs]
+    output.result(_one_or_all(runs), text="\n".join(OmegaConf.to_yaml(OmegaConf.create(run)) for run in runs))
 
 
 def _show(runs: Sequence[Path], output: "Output") -> None:
@@ -94,4 +93,8 @@ def _show(runs: Sequence[Path], output: "Output") -> None:
     results: list[dict[str, Any]] = [{"run": run, "metrics": read_metrics(run)} for run in runs]
     for result in results:
         output.console.print(metrics_tables(result["metrics"]))
-    output.result(results[0] if len(results) == 1 else {"runs": results}, text="\n".join(map(str, runs)))
+    output.result(_one_or_all(results), text="\n".join(map(str, runs)))
+
+
+def _one_or_all(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return runs[0] if len(runs) == 1 else {"runs": runs}

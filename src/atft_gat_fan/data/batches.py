@@ -24,14 +24,22 @@ class DayBatches:
     """Batches of a normalised panel. Days and stocks are positions in the store.
 
     `calendar` [T, C] are facts known in advance of each panel day; without a `graph`, batches have no neighbours.
+    `static` numbers the categories as a trained model does, where that differs from the store.
     """
 
     def __init__(
-        self, data: NormalizedStore, graph: Graph | None, calendar: Float32[np.ndarray, "days covariates"], window: int
+        self,
+        data: NormalizedStore,
+        graph: Graph | None,
+        calendar: Float32[np.ndarray, "days covariates"],
+        window: int,
+        *,
+        static: Int64[np.ndarray, " stocks"] | None = None,
     ) -> None:
         assert len(calendar) == len(data.days), f"expected {len(data.days)} calendar days, got {len(calendar)}"
         self.data, self.graph, self.calendar, self.window = data, graph, calendar, window
-        self._dates = data.days.astype(np.int64)
+        self.static = data.static if static is None else static
+        self._dates = data.days.astype("datetime64[D]").astype(np.int64)
 
     def predictable(self, days: Int64[np.ndarray, " days"]) -> Int64[np.ndarray, " chosen"]:
         """Those of `days` that have a whole window: all but the first window - 1 of the panel."""

@@ -118,6 +118,8 @@ def _open(config: DataConfig) -> tuple[_Opened | None, list[Problem]]:
     schema = source.frame.collect_schema()
     roles = resolve_roles(schema, source.columns, config)
     problems = [*roles.problems, *_numbers_as_text(schema, roles, source)]
+    if config.features == "auto":
+        roles.warnings += _features_as_text(schema, roles, source)
     if roles.date is None or roles.code is None:
         return None, problems
     rows = _in_range(_canonical(source.frame, schema, roles), config, source)
@@ -140,6 +142,21 @@ def _numbers_as_text(schema: pl.Schema, roles: Roles, source: Source) -> list[Pr
             )
         )
     return problems
+
+
+def _features_as_text(schema: pl.Schema, roles: Roles, source: Source) -> list[str]:
+    """Text columns that read as numbers, which `auto` does not take: most likely features written wrongly."""
+    parts = {roles.date, roles.code, roles.static, *roles.numeric()}
+    texts = [name for name, dtype in schema.items() if dtype == pl.String and name not in parts]
+    if not texts:
+        return []
+    first = collect(source.frame.select(pl.col(texts).drop_nulls().first()), source)
+    numbers = first.select(pl.all().cast(pl.Float64, strict=False).is_not_null()).row(0, named=True)
+    return [
+        f"{name} holds numbers as text ({first[name].item()!r}): not taken as a feature"
+        for name in texts
+        if numbers[name]
+    ]
 
 
 def _canonical(frame: pl.LazyFrame, schema: pl.Schema, roles: Roles) -> pl.LazyFrame:
@@ -177,6 +194,9 @@ def _date(name: str, dtype: pl.DataType) -> pl.Expr:
     if dtype == pl.String:
         iso = pl.col(name).str.extract(r"^\s*(\d{4}-\d{2}-\d{2})([T ].*)?$", 1)
         return iso.str.to_date("%Y-%m-%d", strict=False)
+    if isinstance(dtype, pl.Datetime):
+        # The day on the exchange's clock: a cast alone would give the day in UTC.
+        return pl.col(name).dt.replace_time_zone(None).cast(pl.Date)
     return pl.col(name).cast(pl.Date)
 
 

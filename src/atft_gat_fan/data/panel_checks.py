@@ -202,14 +202,14 @@ def _oddities(roles: Roles) -> Iterator[tuple[str, pl.Expr]]:
 
 
 def summarise(rows: pl.LazyFrame, source: Source) -> dict[str, Any]:
-    """Rows, stocks, days, first and last day of canonical rows; None where there are none."""
+    """Rows, stocks, days, first and last day (ISO text) of canonical rows; None where there are none."""
     return collect(
         rows.select(
             pl.len().alias("rows"),
             pl.col("code").n_unique().alias("stocks"),
             pl.col("date").n_unique().alias("days"),
-            pl.col("date").min().alias("first_day"),
-            pl.col("date").max().alias("last_day"),
+            pl.col("date").min().dt.to_string().alias("first_day"),
+            pl.col("date").max().dt.to_string().alias("last_day"),
         ),
         source,
     ).row(0, named=True)

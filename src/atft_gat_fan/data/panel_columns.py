@@ -1,7 +1,7 @@
 """Which column of a source plays which part: prices, labels, trailing returns, masks, features."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -105,20 +105,21 @@ def _find_prices(roles: Roles, schema: Mapping[str, pl.DataType], columns: Colum
 def _find_labels(roles: Roles, schema: Mapping[str, pl.DataType], columns: ColumnsConfig, config: DataConfig) -> None:
     patterns = dict.fromkeys((columns.label, *OTHER_LABELS))
     for horizon in config.horizons:
-        names = [pattern.format(h=horizon) for pattern in patterns]
-        label = next((name for name in names if name in schema), None)
-        if label is not None:
+        names = (pattern.format(h=horizon) for pattern in patterns)
+        if (label := next((name for name in names if name in schema), None)) is not None:
             roles.labels[horizon] = label
-        elif not roles.has_prices:
-            present = [name for name in schema if _is_label(name, columns)]
-            roles.problems.append(
-                Problem(
-                    f"expected a label of horizon {horizon} ({' or '.join(names)}) or prices to derive it from, "
-                    f"found {', '.join(present) or 'neither'}",
-                    where=f"columns {_short(schema)}",
-                    mend=f"leave {horizon} out of data.horizons, add the column, or set data.columns.label or .close",
-                )
+    missing = [horizon for horizon in config.horizons if horizon not in roles.labels]
+    if missing and not roles.has_prices:
+        such_as = " or ".join(pattern.format(h=missing[0]) for pattern in patterns)
+        found = ", ".join(name for name in schema if _is_label(name, columns)) or "neither"
+        roles.problems.append(
+            Problem(
+                f"expected labels of horizons {_join(missing)} (such as {such_as}) or prices to derive them from, "
+                f"found {found}",
+                where=f"columns {_short(schema)}",
+                mend="change data.horizons, add the columns, or name them in data.columns.label or data.columns.close",
             )
+        )
     if roles.labels and roles.has_prices and (derived := sorted(set(config.horizons) - roles.labels.keys())):
         roles.warnings.append(
             f"no label column for horizons {_join(derived)}: derived from {roles.prices['adj_close']}"
@@ -188,31 +189,26 @@ def _listed(
     schema: Mapping[str, pl.DataType],
     columns: ColumnsConfig,
     patterns: Iterable[str],
-    usable: Iterable[str],
+    usable: Sequence[str],
 ) -> dict[str, None]:
-    """Columns named by `data.features`: exact names first, else globs over the usable ones; each once."""
+    """Columns that `data.features` names exactly or, among the usable ones, by a glob; each once."""
     chosen: dict[str, None] = {}
     for pattern in patterns:
-        matches = [pattern] if pattern in schema else [name for name in usable if fnmatchcase(name, pattern)]
-        chosen.update(dict.fromkeys(matches))
-        if not matches:
-            roles.problems.append(
-                Problem(
-                    f"expected a column or glob {pattern!r}, found no numeric column of that name",
-                    where="data.features",
-                    mend=_near(pattern, usable) or f"choose from {_short(usable)}",
-                )
-            )
-        elif _is_label(pattern, columns):
-            roles.problems.append(
-                Problem(
-                    f"expected features, found {pattern!r}, a label: the model would be told what it must forecast",
-                    where="data.features",
-                    mend="leave it out",
-                )
-            )
+        names = [pattern] if pattern in schema else [name for name in usable if fnmatchcase(name, pattern)]
+        if _is_label(pattern, columns):
+            found, mend = f"{pattern!r}, a label: the model would be told what it must forecast", "leave it out"
         elif pattern in (roles.date, roles.code):
-            roles.problems.append(Problem(f"expected features, found {pattern!r}", "data.features", "leave it out"))
+            found, mend = f"{pattern!r}, which tells rows apart", "leave it out"
+        elif names:
+            chosen.update(dict.fromkeys(names))
+            continue
+        else:
+            found = f"no numeric column {pattern!r}, nor one that fits it as a glob"
+            choice = (
+                f"choose from {_short(usable)}" if usable else "the panel has none; data.features=derived makes some"
+            )
+            mend = _near(pattern, usable) or choice
+        roles.problems.append(Problem(f"expected features, found {found}", where="data.features", mend=mend))
     return chosen
 
 

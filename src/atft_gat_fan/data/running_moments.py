@@ -6,37 +6,24 @@ Chan, Golub & LeVeque 1979, "Updating Formulae and a Pairwise Algorithm for Comp
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 
 @dataclass(frozen=True, eq=False)
 class RunningMoments:
-    """Of the values of each column that are not NaN: how many, their mean, squared deviations, least and greatest."""
+    """Of the values of each column that are not NaN: how many, their mean, and their squared deviations from it."""
 
     count: Int64[np.ndarray, " columns"]
     mean: Float64[np.ndarray, " columns"]
     squares: Float64[np.ndarray, " columns"]
-    """Sum of squared deviations from the mean."""
-    least: Float64[np.ndarray, " columns"]
-    greatest: Float64[np.ndarray, " columns"]
 
     @classmethod
-    def of(cls, values: Float[np.ndarray, "rows columns"]) -> "RunningMoments":
-        """In two passes, the second of which also takes back the rounding of the first."""
-        values = values.astype(np.float64)
+    def of(cls, values: Float32[np.ndarray, "rows columns"]) -> "RunningMoments":
+        """In two passes, in float64."""
         known = ~np.isnan(values)
         count = known.sum(axis=0)
-        at_least_one = np.maximum(count, 1)
-        mean = values.sum(axis=0, where=known) / at_least_one
-        deviation = np.where(known, values - mean, 0.0)
-        rest = deviation.sum(axis=0) / at_least_one
-        return cls(
-            count=count,
-            mean=mean + rest,
-            squares=np.maximum(np.square(deviation).sum(axis=0) - count * rest**2, 0.0),
-            least=np.fmin.reduce(values, axis=0, initial=np.inf),
-            greatest=np.fmax.reduce(values, axis=0, initial=-np.inf),
-        )
+        mean = values.sum(axis=0, where=known, dtype=np.float64) / np.maximum(count, 1)
+        return cls(count, mean, np.square(values - mean).sum(axis=0, where=known))
 
     def merge(self, other: "RunningMoments") -> "RunningMoments":
         """The moments of the values of both."""
@@ -44,11 +31,7 @@ class RunningMoments:
         share = other.count / np.maximum(count, 1)
         apart = other.mean - self.mean
         return RunningMoments(
-            count=count,
-            mean=self.mean + apart * share,
-            squares=self.squares + other.squares + apart**2 * self.count * share,
-            least=np.minimum(self.least, other.least),
-            greatest=np.maximum(self.greatest, other.greatest),
+            count, self.mean + apart * share, self.squares + other.squares + apart**2 * self.count * share
         )
 
     @property
@@ -59,5 +42,5 @@ class RunningMoments:
 
     @property
     def constant(self) -> Bool[np.ndarray, " columns"]:
-        """No two different values were seen. Decided without rounding, which a variance of zero is not."""
-        return self.least >= self.greatest
+        """No two different values were seen. Exact: n equal float32 values have an exact float64 sum for n < 2^29."""
+        return self.squares == 0

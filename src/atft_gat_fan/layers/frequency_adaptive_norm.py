@@ -69,18 +69,20 @@ class FrequencyAdaptiveNorm(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             amplitude = self._spectrum(self._series(x)).square().sum(0).sqrt()
         last, following = amplitude.topk(self.top_k + 1, dim=0).values[-2:]
-        return (last - following <= relative_gap * last).view(x.shape[1:])
+        close: Tensor = last - following <= relative_gap * last
+        return close.view(x.shape[1:])
 
     def _series(self, x: Tensor) -> Float[Tensor, "window series"]:
         return x.to(torch.promote_types(x.dtype, torch.float32)).flatten(1)
 
     def _spectrum(self, series: Float[Tensor, "window series"]) -> Float[Tensor, "complex bins series"]:
         """The real FFT along time as one matrix product, several times faster than an FFT at these lengths."""
-        return (self.analysis.to(series.dtype) @ series).unflatten(0, (2, -1))
+        spectrum: Tensor = self.analysis.to(series.dtype) @ series
+        return spectrum.view(2, -1, series.shape[1])
 
     def _strongest(self, power: Float[Tensor, "bins series"]) -> Bool[Tensor, "bins series"]:
         # Maximum and comparison vectorise along the series; argmax and topk over this axis do not.
-        strongest = power >= power.amax(0)
+        strongest: Tensor = power >= power.amax(0)
         for _ in range(1, self.top_k):
             power = power.masked_fill(strongest, -1.0)
             strongest = strongest | (power >= power.amax(0))

@@ -46,7 +46,7 @@ class GraphAttention(nn.Module):
     ) -> Float[Tensor, "days stocks hidden"]:
         days, stocks, _ = x.shape
         projected = self.projection(x)
-        by_head = projected.unflatten(-1, (self.num_heads, -1))
+        by_head = projected.view(days, stocks, self.num_heads, -1)
         source = (by_head * self.attention_source).sum(-1).flatten(0, 1)
         target = (by_head * self.attention_target).sum(-1)
         table = projected.flatten(0, 1)
@@ -81,5 +81,6 @@ class GraphAttention(nn.Module):
         )
         logits = functional.leaky_relu(logits, NEGATIVE_SLOPE).masked_fill(~mask.unsqueeze(-1), float("-inf"))
         alpha = torch.softmax(logits, dim=2)
-        gathered = functional.embedding(index, table).unflatten(-1, (self.num_heads, -1))
-        return (gathered * alpha.unsqueeze(-1)).sum(2).flatten(-2) + self.bias
+        gathered = functional.embedding(index, table).view(*index.shape, self.num_heads, -1)
+        attended: Tensor = (gathered * alpha.unsqueeze(-1)).sum(2).flatten(-2) + self.bias
+        return attended

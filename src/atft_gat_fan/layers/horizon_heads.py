@@ -8,6 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+# First scores of about std * sqrt(hidden_size) = 0.01 are below the labels in size. With torch's usual weights they are
+# fifty times a daily return, and a short training spends itself on unlearning them.
+INITIAL_STD = 1e-3
 # Quantiles start softplus(-3) = 0.05 apart: near the scale of multi-day returns, not far below that of z-scores.
 INITIAL_SPREAD_BIAS = -3.0
 
@@ -25,11 +28,13 @@ class HorizonHeads(nn.Module):
     def __init__(self, hidden_size: int, num_horizons: int, quantiles: Sequence[float] = ()) -> None:
         super().__init__()
         assert not quantiles or 0.5 in quantiles, f"quantiles with the median expected, got {tuple(quantiles)}"
-        self.num_horizons = num_horizons
         self.quantiles = tuple(quantiles)
         self.point = nn.Linear(hidden_size, num_horizons)
+        nn.init.normal_(self.point.weight, std=INITIAL_STD)
+        nn.init.zeros_(self.point.bias)
         self.spread = nn.Linear(hidden_size, num_horizons * (len(quantiles) - 1)) if len(quantiles) > 1 else None
         if self.spread is not None:
+            nn.init.normal_(self.spread.weight, std=INITIAL_STD)
             nn.init.constant_(self.spread.bias, INITIAL_SPREAD_BIAS)
 
     def forward(
@@ -43,7 +48,7 @@ class HorizonHeads(nn.Module):
                 return point, None
             if self.spread is None:
                 return point, point.unsqueeze(-1)
-            gaps = functional.softplus(self.spread(x)).unflatten(-1, (self.num_horizons, -1))
+            gaps = functional.softplus(self.spread(x)).view(*point.shape, -1)
             below, above = gaps.tensor_split([self.quantiles.index(0.5)], dim=-1)
             median = point.unsqueeze(-1)
             lower = median - below.flip(-1).cumsum(-1).flip(-1)

@@ -37,8 +37,8 @@ class TemporalAttention(nn.Module):
         query = self.query(x[-1]).reshape(-1, self.num_heads, self.head_size)
         # q . (W x) = (W' q) . x, and sum_l a_l W x_l = W sum_l a_l x_l: with one query, keys and values of the
         # L days need not be computed, only projected queries and one weighted mean.
-        key_weight = self.key.weight.unflatten(0, (self.num_heads, self.head_size))
+        key_weight = self.key.weight.view(self.num_heads, self.head_size, -1)
         probes = torch.einsum("rhc,hce->rhe", query, key_weight) * self.head_size**-0.5
         weights = torch.softmax(torch.bmm(probes, rows.transpose(1, 2)), dim=-1).mean(1, keepdim=True)
         attended: Tensor = self.output(self.value(torch.bmm(weights, rows).squeeze(1)))
-        return attended.unflatten(0, (days, stocks)), weights.squeeze(1).unflatten(0, (days, stocks))
+        return attended.view(days, stocks, -1), weights.view(days, stocks, -1)

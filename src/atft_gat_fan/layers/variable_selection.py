@@ -43,7 +43,7 @@ class VariableSelection(nn.Module):
         processed = self.variables(embedded)
         mixed = (processed * weights.flatten(0, 1).t().unsqueeze(-1)).sum(0)
         hidden: Tensor = self.output(mixed)
-        return hidden.unflatten(0, x.shape[:2]), weights
+        return hidden.view(*x.shape[:2], -1), weights
 
     def _selection_logits(self, x: Tensor, context: Tensor | None, dropout: Dropout | None) -> Tensor:
         assert self.selection.skip is not None, "variables of width 1 would need no projection to skip"
@@ -60,6 +60,6 @@ class VariableSelection(nn.Module):
         They are affine in x, so the embedding is folded into the weight: the same function,
         `variable_size` times cheaper, and [span * stocks, features * variable_size] never exists.
         """
-        weight = linear.weight.unflatten(1, self.embedding_weight.shape)
+        weight = linear.weight.view(-1, *self.embedding_weight.shape)
         scale = torch.einsum("ofv,fv->of", weight, self.embedding_weight)
         return functional.linear(x, scale, functional.linear(self.embedding_bias.flatten(), linear.weight, linear.bias))

@@ -154,10 +154,16 @@ class ATFT_GAT_FAN(nn.Module):
             context = known if context is None else context + known
         dropout = partial(self.selection_dropout, key=key)
         if self._recompute:
-            by_day = context.expand(len(features), -1, -1).split(1) if context is not None else [None] * len(features)
+            context = context.expand(len(features), -1, -1) if context is not None else None
             parts = [
-                self._recomputed(self.variable_selection, key, *day, partial(dropout, dates=(date,)))
-                for *day, date in zip(features.split(1), by_day, dates, strict=True)
+                self._recomputed(
+                    self.variable_selection,
+                    key,
+                    features[day],
+                    context[day] if context is not None else None,
+                    partial(dropout, dates=dates[day]),
+                )
+                for day in (slice(position, position + 1) for position in range(len(features)))
             ]
             hidden, weights = (torch.cat(part) for part in zip(*parts, strict=True))
         else:

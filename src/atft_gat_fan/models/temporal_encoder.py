@@ -72,15 +72,15 @@ class TemporalEncoder(nn.Module):
         return encoded, attention
 
     def _recur(self, windows: Tensor, static: Tensor | None) -> Tensor:
-        _, days, stocks, _ = windows.shape
+        length, days, stocks, _ = windows.shape
         state: tuple[Tensor, Tensor] | None = None
         if self.initial_state is not None:
             assert static is not None, "static context declared but not given"
-            by_layer = self.initial_state(static).unflatten(-1, (2, self.lstm.num_layers, -1))
+            by_layer = self.initial_state(static).view(stocks, 2, self.lstm.num_layers, -1)
             by_layer = by_layer.permute(1, 2, 0, 3).repeat(1, 1, days, 1)
             state = (torch.tanh(by_layer[0]), by_layer[1])
-        recurrent, _ = self.lstm(windows.flatten(1, 2), state)
-        return recurrent.unflatten(1, (days, stocks))
+        recurrent: Tensor = self.lstm(windows.flatten(1, 2), state)[0]
+        return recurrent.view(length, days, stocks, -1)
 
 
 def _open_forget_gates(lstm: nn.LSTM) -> None:

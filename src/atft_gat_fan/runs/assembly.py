@@ -1,7 +1,7 @@
 """From a configuration to batches: store, split, normaliser, graph and calendar of one run."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -92,14 +92,12 @@ def prepare_batches(
     megabytes = nbytes_needed(store, normalizer) / 2**20
     report(f"normalise into memory ({megabytes:.0f} MB)", 0.0)
     data = materialise(store, normalizer)
-    if static is not None:
-        data = replace(data, categories=static)
     neighbours = None
     if graph is not None:
         report("neighbour graph", 0.0)
         present = store.column("present")
         neighbours = build_graph(store.column("returns"), store.days, data.static, graph, present=present)
-    return DayBatches(data, neighbours, calendar_covariates(store.days, exchange), window)
+    return DayBatches(data, neighbours, calendar_covariates(store.days, exchange), window, static=static)
 
 
 def build_model(assembly: Assembly) -> ATFT_GAT_FAN:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from atft_gat_fan.config.load import load_config
+from atft_gat_fan.config.overrides import assignment
 from atft_gat_fan.data.conversion import convert
 from atft_gat_fan.data.panel import check_panel
 from atft_gat_fan.data.store import Store
@@ -17,7 +18,7 @@ from atft_gat_fan.runs.stages import Stages
 
 def build(source: str, out: Path, overrides: Sequence[str], console: Console) -> dict[str, Any]:
     """Convert `source` into a store at `out`. Raises DataError with every problem of the panel."""
-    config = load_config([*overrides, f"data.source={source}"])
+    config = load_config([*overrides, assignment("data.source", source)])
     with Stages(console) as stages:
         store = convert(config, out, stages)
     return {"store": str(out), **_facts(store)}
@@ -31,7 +32,7 @@ def check(path: str, overrides: Sequence[str], console: Console) -> dict[str, An
             stages("verify", 0.0)
             store.check()
         return {"store": path, "verified": True, **_facts(store)}
-    config = load_config([*overrides, f"data.source={path}"])
+    config = load_config([*overrides, assignment("data.source", path)])
     report = check_panel(config.data)
     if report.problems:
         raise DataError(report.problems, source=path)

@@ -42,7 +42,7 @@ def write_report(run: Path, assembly: Assembly, evaluation: Evaluation, report: 
             config=assembly.config.model_dump(mode="json"),
             variable_weights=metrics["test"]["variable_importance"],
             attention=np.array(metrics["test"]["attention_by_lag"]),
-            commands=[f"atft train --config-file {run / CONFIG}"],
+            commands=[f"atft train config={(run / CONFIG).resolve()} run.dir=runs/{run.name}-again"],
         )
     )
     write_text(run / REPORT, page)

@@ -66,12 +66,6 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
         write_report(folder.path, assembly, evaluations["test"], stages)
 
 
-def describe(config: Config) -> dict[str, Any]:
-    """What `train` would build: the plan, the run folder, the network and its parameter groups. Reads no data."""
-    plan = resolve(config)
-    return {"run": str(run_folder(config)), "plan": plan.to_json(), "digest": config_digest(config)}
-
-
 def training_fingerprint(assembly: Assembly, plan: RunPlan, result: FitResult) -> dict[str, Any]:
     """What the weights were made from: configuration, source, days and the step they were taken at."""
     days, split = assembly.store.days, assembly.split

@@ -26,7 +26,9 @@ def make_runtime(settings: TrainSettings) -> Runtime:
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("expected a CUDA device, found none (run.device); use run.device=auto or cpu")
     if settings.amp == "fp16" and device == "cpu":
-        raise ConfigError("expected a CUDA device for amp=fp16 (no fp16 LSTM on a CPU), found none; use amp=bf16 or none")
+        raise ConfigError(
+            "expected a CUDA device for amp=fp16 (no fp16 LSTM on a CPU), found none; use amp=bf16 or none"
+        )
     scaler = torch.amp.GradScaler(device, init_scale=settings.init_scale) if settings.amp == "fp16" else None
     precision = Precision()
     # As plugins, because only so Fabric takes our scaler.

@@ -6,10 +6,13 @@ step, day and layer; so weights, optimizer state and `History` are all there is 
 
 import math
 import time
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from torch import Tensor
 
+from atft_gat_fan.data.batches import prefetch
 from atft_gat_fan.errors import NonFiniteError, StorageError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.cadence import Cadence
@@ -97,11 +100,13 @@ class Session:
         history = self.history
         groups = step_groups(self._data, self._settings, history.epoch)
         last = min(len(groups), history.position + self._schedule.planned_steps - history.step)
+        blocks = [block for group in groups[history.position : last] for block in group]
+        stream = prefetch([partial(self._data.batch, *block) for block in blocks], self._settings.num_workers)
         while history.position < last:
             began = time.perf_counter()
             lr = self._settings.lr * self._schedule(history.step)
             set_learning_rate(self._optimizer, lr)
-            batches = [self._data.batch(first, count) for first, count in groups[history.position]]
+            batches = list(islice(stream, len(groups[history.position])))
             report = self._train_step(batches, history.step)
             history.train_seconds += time.perf_counter() - began
             history.position += 1

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from atft_gat_fan.config.schema import Config
 
-# What may differ between a killed run and the one that resumes it: none of these can change a weight.
+# What may differ between a killed run and the one that resumes it: where and how it runs, not what is trained.
 NOT_IN_DIGEST: dict[str, Any] = {
     "run": True,
     "evaluation": True,
@@ -21,8 +21,9 @@ class TrainSettings:
     """Knobs of one training.
 
     `batch_size` is in trading days; `horizon_weights` and `quantiles` are those of the loss;
-    `checkpoint_every` is in steps, or minutes as `10m`; `digest` names everything that decides the
-    weights: a checkpoint is resumed only under the digest it was written with.
+    `checkpoint_every` is in steps, or minutes as `10m`; `num_workers` threads prepare the next batches.
+    `digest` names everything that decides the weights: a checkpoint is resumed only under the digest it
+    was written with.
     """
 
     digest: str
@@ -51,6 +52,7 @@ class TrainSettings:
     checkpoint_every: int | str = 200
     keep_checkpoints: int = 2
     log_every: int = 10
+    num_workers: int = 0
     loggers: tuple[str, ...] = ("jsonl",)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -83,6 +85,7 @@ class TrainSettings:
             checkpoint_every=config.train.checkpoint_every,
             keep_checkpoints=config.train.keep_checkpoints,
             log_every=config.train.log_every,
+            num_workers=config.data.num_workers,
             loggers=("jsonl", "tensorboard") if config.train.tensorboard else ("jsonl",),
             device=config.run.device,
         )

@@ -1,0 +1,91 @@
+import pytest
+
+from atft_gat_fan.config.schema import Config
+from atft_gat_fan.training.settings import TrainSettings, config_digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"optimizer": {"lr": 0.5}},
+        {"data": {"window": 9}},
+        {"train": {"max_epochs": 1}},
+        {"model": {"dropout": 0}},
+    ],
+)
+def test_the_digest_names_what_is_trained(change):
+    assert config_digest(Config.model_validate(change)) != config_digest(Config())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": {"dir": "elsewhere"}},
+        {"data": {"num_workers": 2}},
+        {"train": {"log_every": 1}},
+        {"evaluation": {"cost_bps": 1}},
+    ],
+)
+def test_the_digest_leaves_out_where_and_how_it_runs(change):
+    assert config_digest(Config.model_validate(change)) == config_digest(Config())
+
+
+def test_every_knob_of_the_configuration_arrives():
+    config = Config.model_validate(
+        {
+            "seed": 1,
+            "batch_size": 2,
+            "accumulate_grad_batches": 3,
+            "warmup_steps": 4,
+            "scheduler": "linear",
+            "amp": "bf16",
+            "run": {"device": "cpu"},
+            "data": {"horizons": [1, 4], "num_workers": 18},
+            "labels": {"transform": "rank"},
+            "model": {"quantiles": [0.2, 0.5]},
+            "loss": {"multi_horizon_weights": [0.5, 0.25], "quantile_weight": 5.0},
+            "grad_scaler": {"init_scale": 6.0},
+            "optimizer": {"lr": 7.0, "betas": [0.8, 0.9], "eps": 8.0, "weight_decay": 9.0, "clip_norm": 10.0},
+            "early_stopping": {"enabled": False, "patience": 11, "smoothing": 0.12},
+            "train": {
+                "max_epochs": 13,
+                "max_steps": 14,
+                "checkpoint_every": "15m",
+                "keep_checkpoints": 16,
+                "log_every": 17,
+                "tensorboard": False,
+            },
+        }
+    )
+    assert TrainSettings.from_config(config) == TrainSettings(
+        digest=config_digest(config),
+        seed=1,
+        batch_size=2,
+        accumulate=3,
+        warmup_steps=4,
+        scheduler="linear",
+        amp="bf16",
+        device="cpu",
+        horizons=(1, 4),
+        label_transform="rank",
+        quantiles=(0.2, 0.5),
+        horizon_weights=(0.5, 0.25),
+        quantile_weight=5.0,
+        init_scale=6.0,
+        lr=7.0,
+        betas=(0.8, 0.9),
+        eps=8.0,
+        weight_decay=9.0,
+        clip_norm=10.0,
+        early_stopping=False,
+        patience=11,
+        smoothing=0.12,
+        max_epochs=13,
+        max_steps=14,
+        checkpoint_every="15m",
+        keep_checkpoints=16,
+        log_every=17,
+        num_workers=18,
+        loggers=("jsonl",),
+    )
