@@ -106,6 +106,13 @@ def test_without_a_graph_there_are_no_neighbours(batches):
     assert bare.canonical(10).neighbours is None
 
 
+def test_categories_may_be_numbered_as_a_trained_model_does(batches):
+    static = np.arange(9)[::-1].copy()
+    renumbered = DayBatches(batches.data, batches.graph, batches.calendar, WINDOW, static=static)
+    assert_array_equal(renumbered.block(10, 2).static, static)
+    assert_array_equal(renumbered.canonical(30).static, static[batches.stocks(30)])
+
+
 @dataclass
 class Order:
     days: np.ndarray

@@ -39,9 +39,10 @@ def test_weights_count_as_in_the_plain_definition(missing):
 @pytest.mark.parametrize("weights", [np.ones(DAYS), 0.5 ** (np.arange(DAYS) / 3.3)])
 def test_a_series_that_does_not_vary_correlates_with_nothing(missing, weights):
     values = random_returns(missing, 60)
-    levels = np.random.default_rng(1).normal(size=40).astype(np.float32)
-    values[:, :40] = np.where(np.isnan(values[:, :40]), np.nan, levels)
-    values[:, 40] = np.nan
+    levels = np.random.default_rng(1).normal(size=41).astype(np.float32)
+    values[:, :41] = np.where(np.isnan(values[:, :41]), np.nan, levels)
+    if missing:
+        values[:, 40] = np.nan
     found = pairwise_correlation(values, weights, 3)
     assert np.isnan(found[:41]).all()
     assert np.isnan(found[:, :41]).all()

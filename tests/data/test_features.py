@@ -248,7 +248,7 @@ def test_zscores_are_clipped() -> None:
 
 
 @pytest.mark.parametrize("method", ["zscore", "rank"])
-@pytest.mark.parametrize("values", [[7.0], [0.1] * 11, [3.3e-7, 3.3e-7, None], [7.0, None, None]])
+@pytest.mark.parametrize("values", [[7.0], [0.1] * 12, [3.3e-7, 3.3e-7, None], [7.0, None, None]])
 def test_a_day_that_cannot_be_compared_is_zero_and_missing_stays_missing(
     method: str, values: list[float | None]
 ) -> None:

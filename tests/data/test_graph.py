@@ -164,7 +164,7 @@ def test_ties_go_to_the_first_stock():
 
 def test_same_sector_fills_the_slots_that_are_left():
     returns, static = sector_returns()
-    static[5] = 0  # unknown: in nobody's sector
+    static[[5, 8, 11]] = 0  # unknown: in nobody's sector
     config = CONFIG.model_copy(update={"threshold": 0.62, "num_neighbours": 7})
     days = trading_days(NUM_DAYS)
     plain, filled = (

@@ -203,7 +203,7 @@ class TestFeatures:
 class TestRefusals:
     def test_rows_of_one_stock_and_day(self, tmp_path: Path) -> None:
         (problem,) = refused(tmp_path, pl.concat([prices(), prices()[3:4]]))
-        assert "2 rows that are not alone" in problem
+        assert "found duplicates: 2 rows that are not alone" in problem
         assert "2020-01-02 B" in problem
         assert "row group 0, row 3" in problem
 
@@ -215,7 +215,7 @@ class TestRefusals:
     @pytest.mark.parametrize("value", [float("inf"), -float("inf"), 0.0, -1.5])
     def test_prices_that_cannot_be(self, tmp_path: Path, value: float) -> None:
         (problem,) = refused(tmp_path, set_value(prices(), 5, "Low", value))
-        assert f"expected finite prices above 0, found {value} on 1 row" in problem
+        assert f"expected positive prices, not infinite, found {value} on 1 row" in problem
         assert "column Low: 2020-01-03 B" in problem
         assert "panel.parquet, row group 0, row 5" in problem
 
@@ -230,7 +230,7 @@ class TestRefusals:
     def test_numbers_written_as_text(self, tmp_path: Path) -> None:
         frame = prices().with_columns(pl.col("Close").round(2).cast(pl.String))
         (problem,) = refused(tmp_path, frame)
-        assert f"expected numbers, found String, such as '{frame['Close'][0]}' [column Close]" in problem
+        assert f"expected numbers, found text, such as '{frame['Close'][0]}' [column Close]" in problem
 
     def test_a_text_feature_that_was_asked_for(self, tmp_path: Path) -> None:
         frame = existing_format().with_columns(pl.col("rsi").cast(pl.String))

@@ -58,6 +58,16 @@ def test_the_oracle_is_made_of_the_panels_past_alone() -> None:
         np.testing.assert_array_equal(scores[np.isfinite(scores)], expected)
 
 
+def test_part_of_the_score_is_what_the_sectors_other_stocks_did() -> None:
+    rng = np.random.default_rng(0)
+    close, volume = 50 + rng.normal(size=(2, HISTORY, 40)).cumsum(axis=1)
+    sector = np.arange(40) % 4
+    before = oracle_score(close, volume, sector)
+    close[-1, 4::4] *= 1.05  # all of sector 0 but stock 0, which changes itself in nothing
+    after = oracle_score(close, volume, sector)
+    assert after[0] > before[0] + 0.3
+
+
 def test_the_panel_does_not_hold_the_oracle() -> None:
     columns = ["Date", "Code", "Open", "High", "Low", "Close", "Volume", "sector33"]
     assert synthetic_panel(SMALL).columns == columns

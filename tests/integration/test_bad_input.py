@@ -121,7 +121,5 @@ def test_what_is_merely_odd_is_handled_and_said(train, panel: pl.DataFrame, tmp_
     page = (tmp_path / "run" / "report.html").read_text()
     assert "constant (constant)" in page
     assert "empty (empty)" in page
-    strict = train(
-        atft, tmp_path, tmp_path / "odd.parquet", *overrides, "data.strict=true", f"run.dir={tmp_path / 's'}"
-    )
+    strict = train(tmp_path / "odd.parquet", *overrides, "data.strict=true", f"run.dir={tmp_path / 'strict'}")
     assert_refused(strict, 65, ["constant", "empty", "data.strict"])

@@ -59,7 +59,7 @@ class DayBatches:
         """
         block = self.data.block(first, count, self.window)
         neighbours = None if self.graph is None else self.graph.at(np.arange(first, first + count))
-        return self._batch(first, count, block, self.data.static, neighbours)
+        return self._batch(first, count, block, self.static, neighbours)
 
     def canonical(self, day: int) -> DayBatch:
         """One day with the stocks present on it alone: `stocks(day)`, in the order of their codes.
@@ -70,7 +70,7 @@ class DayBatches:
         stocks = self.stocks(day)
         block = self.data.block(day, 1, self.window).stocks(stocks)
         neighbours = None if self.graph is None else self.graph.at(np.array([day]), stocks)
-        return self._batch(day, 1, block, self.data.static[stocks], neighbours)
+        return self._batch(day, 1, block, self.static[stocks], neighbours)
 
     def stocks(self, day: int) -> Int64[np.ndarray, " stocks"]:
         """Positions of the stocks present on a day."""

@@ -64,8 +64,9 @@ def cached_store(config: Config, progress: Progress) -> Store:
     it; one that does not open is built again. Raises as `convert` does, and DataError for a store of other horizons.
     """
     data = config.data
-    if (Path(data.source) / MANIFEST).is_file():
-        store = Store.open(Path(data.source))
+    path = Path(data.source).expanduser()
+    if (path / MANIFEST).is_file():
+        store = Store.open(path)
         if store.horizons != data.horizons:
             raise DataError(
                 Problem(

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Int32, Int64, Shaped
 
 from atft_gat_fan.config.schema import GraphConfig
 from atft_gat_fan.data.correlation import pairwise_correlation
-from atft_gat_fan.types import Neighbours
+from atft_gat_fan.types import NUM_EDGE_FEATURES, Neighbours
 
 EPOCH = np.datetime64("1970-01-01", "D")
 
@@ -33,23 +33,26 @@ class Graph:
         not present. Edge features: shrunk correlation and same known static category; 1, 1 for the stock itself.
         """
         chosen = np.arange(len(self.static)) if stocks is None else stocks
-        lists = self.refresh[days][:, None], chosen
-        index, own = self.index[lists], chosen[:, None]
+        index = self.index[self.refresh[days]].take(chosen, axis=1)
+        correlation = self.correlation[self.refresh[days]].take(chosen, axis=1)
+        own = chosen[:, None]
         # One flat take: indexing [days, stocks] by pairs costs several times as much.
         flat = index + (days * len(self.static))[:, None, None]
-        mask = (index != own) & self.present.reshape(-1).take(flat) & self.present[days][:, chosen, None]
-        same = (self.static[index] == self.static[own]) & (self.static[own] > 0)
+        mask = (index != own) & self.present.reshape(-1).take(flat) & self.present[days].take(chosen, axis=1)[..., None]
+        same = (self.static.take(index) == self.static[own]) & (self.static[own] > 0)
         if stocks is not None:
             position = np.full(len(self.static), -1)
             position[stocks] = own_position = np.arange(len(stocks))
-            index, own = position[index], own_position[:, None]
+            index, own = position.take(index), own_position[:, None]
             mask &= index >= 0
         mask[..., 0] = same[..., 0] = True
-        edge = np.stack([self.correlation[lists], same], axis=-1, dtype=np.float32, casting="unsafe")
+        edge = np.empty((*mask.shape, NUM_EDGE_FEATURES), np.float32)
+        np.multiply(correlation, mask, out=edge[..., 0])
+        np.logical_and(same, mask, out=edge[..., 1])
         return Neighbours(
             index=torch.from_numpy(np.where(mask, index, own).astype(np.int64)),
             mask=torch.from_numpy(mask),
-            edge=torch.from_numpy(edge * mask[..., None]),
+            edge=torch.from_numpy(edge),
         )
 
 

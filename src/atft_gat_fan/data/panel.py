@@ -100,7 +100,7 @@ def load_panel(config: DataConfig) -> Panel:
 
 
 def check_panel(config: DataConfig) -> PanelReport:
-    """The same checks, reported instead of raised. Never holds the whole panel.
+    """The same checks, reported instead of raised; queries run over the source, no frame of it is built.
 
     Raises DataError only where the source cannot be opened or read at all.
     """
@@ -128,6 +128,10 @@ def _open(config: DataConfig) -> tuple[_Opened | None, list[Problem]]:
     return _Opened(source, roles, rows), problems
 
 
+def _kind(dtype: pl.DataType) -> str:
+    return "text" if dtype == pl.String else str(dtype)
+
+
 def _numbers_as_text(schema: pl.Schema, roles: Roles, source: Source) -> list[Problem]:
     problems = []
     for name in roles.numeric():
@@ -136,7 +140,7 @@ def _numbers_as_text(schema: pl.Schema, roles: Roles, source: Source) -> list[Pr
         first = collect(source.frame.select(pl.col(name).drop_nulls().first().cast(pl.String)), source).item()
         problems.append(
             Problem(
-                f"expected numbers, found {schema[name]}, such as {first!r}",
+                f"expected numbers, found {_kind(schema[name])}, such as {first!r}",
                 where=f"column {name}",
                 mend="write the column as numbers",
             )

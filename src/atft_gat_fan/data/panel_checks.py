@@ -90,7 +90,7 @@ def _checks(roles: Roles) -> Iterator[Check]:
         low = value < 0 if part == "volume" else value <= 0
         yield Check(
             low | value.is_infinite(),
-            "finite volumes, not negative" if part == "volume" else "finite prices above 0",
+            "volumes neither negative nor infinite" if part == "volume" else "positive prices, not infinite",
             name,
             value,
             "correct them, or leave the value empty where it is unknown",
@@ -120,7 +120,7 @@ def _duplicates(rows: pl.LazyFrame, roles: Roles, source: Source) -> list[Proble
     first = repeated.sort(ROW).head(NUM_EXAMPLES)
     return [
         Problem(
-            f"expected one row a stock and day, found {_rows(int(repeated['count'].sum()))} that are not alone",
+            f"expected one row a stock and day, found duplicates: {_rows(int(repeated['count'].sum()))} that are not alone",
             where=f"columns {roles.date}, {roles.code}: {_where(first, source)}",
             mend="keep one row of each",
         )

@@ -43,4 +43,5 @@ class RunningMoments:
     @property
     def constant(self) -> Bool[np.ndarray, " columns"]:
         """No two different values were seen. Exact: n equal float32 values have an exact float64 sum for n < 2^29."""
-        return self.squares == 0
+        constant: np.ndarray = self.squares == 0
+        return constant

@@ -1,5 +1,6 @@
 """Train: configuration in, a run folder out. Also what a run would do, without doing it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,11 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     with Stages(console) as stages:
         assembly = assemble(config, stages)
     model = build_model(assembly)
-    folder.write_json_atomic("param_groups.json", parameter_groups_table(model, TrainSettings.from_config(config)))
-    result = fit(model, assembly, TrainSettings.from_config(config), folder, console)
+    settings = TrainSettings.from_config(config)
+    # A checkpoint belongs to its data too: other prices under the same configuration are another run.
+    settings = replace(settings, digest=f"{settings.digest}-{assembly.store.fingerprint[:16]}", loggers=plan.loggers)
+    folder.write_json_atomic("param_groups.json", parameter_groups_table(model, settings))
+    result = fit(model, assembly, settings, folder, console)
     write_bundle(
         folder.path / BUNDLE,
         model=result.model,

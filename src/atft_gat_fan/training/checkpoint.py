@@ -20,8 +20,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from atft_gat_fan.data.durable_files import fsync_folder, write_durably
 from atft_gat_fan.errors import NonFiniteError, StorageError
-from atft_gat_fan.training.durable_files import fsync_folder, write_durably
 
 FORMAT = 1
 MODEL, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from atft_gat_fan.data.durable_files import strict_json
 from atft_gat_fan.errors import ConfigError
-from atft_gat_fan.training.durable_files import strict_json
 from atft_gat_fan.training.run_folder import RunFolder
 
 

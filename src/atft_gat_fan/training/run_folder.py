@@ -16,8 +16,8 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from atft_gat_fan.config.schema import Config
+from atft_gat_fan.data.durable_files import replace_durably, strict_json
 from atft_gat_fan.errors import AtftError, ConfigError, DataError, InterruptedRunError, NonFiniteError, StorageError
-from atft_gat_fan.training.durable_files import replace_durably, strict_json
 
 LOCK = ".lock"
 STATE = "run_state.json"
@@ -31,6 +31,7 @@ CONTENT = (
     "checkpoints",
     "model",
     "predictions.parquet",
+    "baselines.parquet",
     "metrics.json",
     "report.html",
     STATE,
