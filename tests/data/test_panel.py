@@ -203,7 +203,7 @@ class TestFeatures:
 class TestRefusals:
     def test_rows_of_one_stock_and_day(self, tmp_path: Path) -> None:
         (problem,) = refused(tmp_path, pl.concat([prices(), prices()[3:4]]))
-        assert "found duplicates: 2 rows that are not alone" in problem
+        assert "found duplicates: 2 rows not alone" in problem
         assert "2020-01-02 B" in problem
         assert "row group 0, row 3" in problem
 

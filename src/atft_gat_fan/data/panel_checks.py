@@ -120,7 +120,7 @@ def _duplicates(rows: pl.LazyFrame, roles: Roles, source: Source) -> list[Proble
     first = repeated.sort(ROW).head(NUM_EXAMPLES)
     return [
         Problem(
-            f"expected one row a stock and day, found duplicates: {_rows(int(repeated['count'].sum()))} that are not alone",
+            f"expected one row a stock and day, found duplicates: {_rows(int(repeated['count'].sum()))} not alone",
             where=f"columns {roles.date}, {roles.code}: {_where(first, source)}",
             mend="keep one row of each",
         )

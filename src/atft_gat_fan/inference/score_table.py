@@ -56,7 +56,7 @@ def scores_of(
 
 
 def write_table(frame: pl.DataFrame, target: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write Parquet, with `metadata` in its footer, whole or not at all. Raises StorageError where the target cannot be written."""
+    """Write Parquet, with `metadata` in its footer, whole or not at all. Raises StorageError where it cannot be."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -105,16 +105,3 @@ def build_model(assembly: Assembly) -> ATFT_GAT_FAN:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(assembly.config.seed)
         return ATFT_GAT_FAN(assembly.spec)
-
-
-def use_threads(config: Config) -> None:
-    """Results are bit-identical for one number of threads only, so it can be fixed."""
-    if config.run.num_threads is not None:
-        torch.set_num_threads(config.run.num_threads)
-
-
-def device_of(config: Config) -> torch.device:
-    """`auto` is CUDA where there is one."""
-    if config.run.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.run.device)

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from atft_gat_fan.config.load import read_config
 from atft_gat_fan.inference.bundle import load_bundle
-from atft_gat_fan.runs.assembly import assemble, use_threads
+from atft_gat_fan.runs.assembly import assemble
+from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, read_metrics
 from atft_gat_fan.runs.scores import score_and_measure
@@ -21,7 +22,7 @@ def evaluate_run(run: Path, split: Literal["valid", "test"], console: Console) -
     """
     bundle = load_bundle(run / BUNDLE)
     config = read_config(run / CONFIG)
-    use_threads(config)
+    prepare_process(config)
     with Stages(console) as stages:
         assembly = assemble(config, stages, bundle.normalizer)
         evaluations = score_and_measure(run, assembly, bundle.model, stages)

@@ -15,7 +15,8 @@ from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.inference.score_table import score_table, scores_of, write_table
 from atft_gat_fan.losses.label_transform import transform_labels
 from atft_gat_fan.models.network import ATFT_GAT_FAN
-from atft_gat_fan.runs.assembly import Assembly, Report, device_of
+from atft_gat_fan.runs.assembly import Assembly, Report
+from atft_gat_fan.runs.process import device_of
 from atft_gat_fan.runs.run_files import BASELINES, PREDICTIONS, read_metrics, read_table, write_metrics
 
 SPLITS: tuple[Literal["valid", "test"], ...] = ("valid", "test")

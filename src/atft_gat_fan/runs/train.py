@@ -12,7 +12,8 @@ from atft_gat_fan.config.plan import RunPlan
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.inference.bundle import numerics_stamp, write_bundle
-from atft_gat_fan.runs.assembly import Assembly, assemble, build_model, use_threads
+from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
+from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, write_metrics
 from atft_gat_fan.runs.scores import score_and_measure
@@ -44,7 +45,7 @@ def train(config: Config, console: Console) -> Path:
 
 
 def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console) -> None:
-    use_threads(config)
+    prepare_process(config)
     folder.write_config(config)
     folder.write_json_atomic("plan.json", plan.to_json())
     with Stages(console) as stages:

@@ -1,0 +1,37 @@
+"""How this process computes: threads, memory, device. Set once, before the first tensor of a run."""
+
+import ctypes
+import platform
+
+import torch
+
+from atft_gat_fan.config.schema import Config
+
+# malloc.h; the values are what mallopt takes at most, a C int.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+LARGEST = 2**31 - 1
+
+
+def prepare_process(config: Config) -> None:
+    """Fix the number of threads (results are bit-identical for one number only) and keep freed memory."""
+    if config.run.num_threads is not None:
+        torch.set_num_threads(config.run.num_threads)
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Stop glibc from handing the large buffers of each step back to the kernel, only to fault them in again.
+
+    `benchmarks/main_job.py` measures what it gains. Elsewhere than on glibc nothing is done.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for option, value in ((M_TRIM_THRESHOLD, LARGEST), (M_MMAP_THRESHOLD, LARGEST), (M_TOP_PAD, 2**26)):
+            libc.mallopt(option, value)
+
+
+def device_of(config: Config) -> torch.device:
+    """`auto` is CUDA where there is one."""
+    if config.run.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.run.device)
