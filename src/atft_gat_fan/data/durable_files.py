@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,15 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def replace_durably(path: Path, content: bytes) -> None:
-    """Write beside, fsync, rename: a reader sees the old content or the new one."""
+    """Write beside, fsync, rename: a reader sees the old content or the new one. A failed write leaves nothing."""
     temporary = path.with_name(f".{path.name}.tmp")
-    write_durably(temporary, content)
-    temporary.replace(path)
+    try:
+        write_durably(temporary, content)
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):  # the first error is the one to tell
+            temporary.unlink()
+        raise
     fsync_folder(path.parent)
 
 

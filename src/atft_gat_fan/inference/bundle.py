@@ -34,7 +34,8 @@ class Bundle:
 
     `data` and `graph` say how a panel becomes inputs; `normalizer` carries the training statistics
     and the feature order; `static_categories` are the category names behind the embedding rows
-    (row 0: unknown); `training` is the fingerprint of the run that made it.
+    (row 0: unknown); `training` is the fingerprint of the run that made it,
+    `numerics` the versions and settings under which it computed.
     """
 
     model: ATFT_GAT_FAN
@@ -43,6 +44,7 @@ class Bundle:
     normalizer: Normalizer
     static_categories: tuple[str, ...]
     training: dict[str, Any]
+    numerics: dict[str, Any]
     fingerprint: str
 
     @property
@@ -116,6 +118,7 @@ def load_bundle(folder: Path) -> Bundle:
             normalizer=Normalizer.from_json(description["normalizer"]),
             static_categories=tuple(description["static_categories"]),
             training=description["training"],
+            numerics=description["numerics"],
             fingerprint=hashlib.sha256(raw).hexdigest()[:16],
         )
     except (ValueError, KeyError, TypeError, RuntimeError, ValidationError) as error:

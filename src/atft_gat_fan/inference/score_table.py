@@ -1,6 +1,6 @@
 """Scores as a table: one row a stock and day, as written to `predictions.parquet`, and back."""
 
-import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import polars as pl
 from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 
+from atft_gat_fan.data.durable_files import replace_durably
 from atft_gat_fan.errors import StorageError
 
 Scores = Float[NDArray[np.float32], "days stocks horizons"]
@@ -57,11 +58,10 @@ def scores_of(
 
 def write_table(frame: pl.DataFrame, target: Path, metadata: dict[str, str] | None = None) -> None:
     """Write Parquet, with `metadata` in its footer, whole or not at all. Raises StorageError where it cannot be."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    content = BytesIO()
+    frame.write_parquet(content, metadata=metadata)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(temporary, metadata=metadata)
-        temporary.replace(target)
+        replace_durably(target, content.getvalue())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"{target}: cannot write: {error}; free space or choose another file") from error
+        raise StorageError(f"{target}: cannot write: {error.strerror}; free space or choose another file") from error

@@ -22,7 +22,7 @@ def evaluate_run(run: Path, split: Literal["valid", "test"], console: Console) -
     """
     bundle = load_bundle(run / BUNDLE)
     config = read_config(run / CONFIG)
-    prepare_process(config)
+    prepare_process(config.run.num_threads)
     with Stages(console) as stages:
         assembly = assemble(config, stages, bundle.normalizer)
         evaluations = score_and_measure(run, assembly, bundle.model, stages)

@@ -16,6 +16,7 @@ from atft_gat_fan.inference.bundle import Bundle, load_bundle
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.inference.score_table import score_table, write_table
 from atft_gat_fan.runs.assembly import prepare_batches
+from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.run_files import BUNDLE
 from atft_gat_fan.runs.stages import Stages
 
@@ -27,6 +28,7 @@ def predict(run: Path, data: str, first: date | None, last: date | None, out: Pa
     DataError where the panel lacks a feature the model needs or has no day to predict.
     """
     bundle = load_bundle(run / BUNDLE)
+    prepare_process(bundle.numerics["threads"])  # those of the evaluation: its bits come out again
     with Stages(console) as stages:
         store = cached_store(_source_config(bundle, data), stages)
         days = _chosen_days(store, bundle.spec.window, first, last, data)

@@ -12,10 +12,10 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 LARGEST = 2**31 - 1
 
 
-def prepare_process(config: Config) -> None:
+def prepare_process(num_threads: int | None) -> None:
     """Fix the number of threads (results are bit-identical for one number only) and keep freed memory."""
-    if config.run.num_threads is not None:
-        torch.set_num_threads(config.run.num_threads)
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
     keep_freed_memory()
 
 

@@ -45,7 +45,7 @@ def train(config: Config, console: Console) -> Path:
 
 
 def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console) -> None:
-    prepare_process(config)
+    prepare_process(config.run.num_threads)
     folder.write_config(config)
     folder.write_json_atomic("plan.json", plan.to_json())
     with Stages(console) as stages:

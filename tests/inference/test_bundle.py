@@ -1,0 +1,104 @@
+"""A bundle gives back the model it was made of, and anything else is refused by name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from atft_gat_fan.config.plan import ModelSpec
+from atft_gat_fan.config.schema import DataConfig, GraphConfig
+from atft_gat_fan.data.normalization import Normalizer
+from atft_gat_fan.errors import StorageError
+from atft_gat_fan.inference.bundle import Bundle, load_bundle, write_bundle
+from atft_gat_fan.models.network import ATFT_GAT_FAN
+
+SPEC = ModelSpec(
+    num_features=3, horizons=(1, 5), window=6, num_categories=2, num_covariates=1, hidden_size=8, variable_size=4,
+    num_heads=2, quantiles=(0.1, 0.5, 0.9), gat_heads=2,
+)  # fmt: skip
+NORMALIZER = Normalizer(
+    input_names=("a", "b", "c", "d"),
+    feature_names=("a", "b", "d"),
+    mean=np.array([1 / 3, -2.0, 1e-9]),
+    std=np.array([0.1, 3.0, 7.0]),
+    counts=np.array([10, 9, 8]),
+    dropped={"c": "constant"},
+)
+
+
+@pytest.fixture
+def model() -> ATFT_GAT_FAN:
+    torch.manual_seed(0)
+    return ATFT_GAT_FAN(SPEC)
+
+
+@pytest.fixture
+def folder(model: ATFT_GAT_FAN, tmp_path: Path) -> Path:
+    write_bundle(
+        tmp_path / "model",
+        model=model,
+        data=DataConfig(horizons=(1, 5), window=6),
+        graph=GraphConfig(threshold=0.5),
+        normalizer=NORMALIZER,
+        static_categories=("banks", "mines"),
+        training={"seed": 1},
+    )
+    return tmp_path / "model"
+
+
+def test_everything_comes_back(folder: Path, model: ATFT_GAT_FAN):
+    bundle: Bundle = load_bundle(folder)
+    assert bundle.spec == SPEC
+    assert not bundle.model.training
+    assert bundle.data == DataConfig(horizons=(1, 5), window=6)
+    assert bundle.graph.threshold == 0.5
+    assert bundle.static_categories == ("banks", "mines")
+    assert bundle.normalizer.to_json() == NORMALIZER.to_json()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(bundle.model.state_dict()[name], tensor), name
+
+
+def test_the_fingerprint_changes_with_the_weights(folder: Path, model: ATFT_GAT_FAN):
+    before = load_bundle(folder).fingerprint
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    write_bundle(
+        folder, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
+        training={},
+    )  # fmt: skip
+    assert load_bundle(folder).fingerprint != before
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
+def test_a_missing_file_is_named(folder: Path, name: str):
+    (folder / name).unlink()
+    with pytest.raises(StorageError, match=name):
+        load_bundle(folder)
+
+
+def test_damaged_weights_are_noticed(folder: Path):
+    content = bytearray((folder / "weights.safetensors").read_bytes())
+    content[-5] ^= 1
+    (folder / "weights.safetensors").write_bytes(content)
+    with pytest.raises(StorageError, match=r"weights\.safetensors.*damaged"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 99},
+        {"spec": {"num_features": "three"}},
+        {"spec": {}},
+        {"data": {"window": 6, "unheard_of": 1}},
+        {"normalizer": {}},
+        {"static_categories": None},
+    ],
+)
+def test_a_description_that_is_not_one_is_refused(folder: Path, change: dict):
+    description = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(description | change))
+    with pytest.raises(StorageError, match=r"model\.json"):
+        load_bundle(folder)

@@ -1,0 +1,34 @@
+"""Process-wide settings are set, and only those asked for."""
+
+import platform
+import resource
+
+import pytest
+import torch
+
+from atft_gat_fan.runs.process import keep_freed_memory, prepare_process
+
+
+def test_threads_are_set_where_a_number_is_given():
+    before = torch.get_num_threads()
+    try:
+        prepare_process(1)
+        assert torch.get_num_threads() == 1
+        prepare_process(None)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+def test_freed_memory_stays_with_the_process():
+    """A large buffer that was written and freed is soon used again without new page faults."""
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.empty(100 * 2**20, dtype=torch.uint8).fill_(1)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    keep_freed_memory()
+    # The first few may still extend the heap; 100 MiB are 25,600 pages.
+    assert min(faults() for _ in range(8)) < 1000
