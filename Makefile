@@ -45,7 +45,7 @@ format: setup-dev  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 bench: setup-dev  ## the measurements the README quotes (PANEL=path/to/nasdaq_2003_2017.parquet for the real panel)
-	$(BIN)/python -m benchmarks.main_job $(if $(PANEL),--panel $(PANEL))
+	$(BIN)/python benchmarks/main_job.py $(if $(PANEL),--panel $(PANEL))
 
 clean:  ## remove what the targets made, .venv included
 	rm -rf .venv runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

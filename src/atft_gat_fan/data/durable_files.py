@@ -18,7 +18,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 def replace_durably(path: Path, content: bytes) -> None:
     """Write beside, fsync, rename: a reader sees the old content or the new one. A failed write leaves nothing."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write_durably(temporary, content)
         temporary.replace(path)
