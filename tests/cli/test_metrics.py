@@ -8,7 +8,8 @@ from atft_gat_fan.cli.metrics import metrics_tables
 
 def scorer(value: float, liquid: dict[str, float] | None) -> dict[str, Any]:
     horizons = {"1d": value, "5d": None}
-    return {"rank_ic": horizons, "rank_ic_skip1": horizons, "rank_ic_liquid": liquid, "icir": horizons}
+    metrics = {"rank_ic": horizons, "rank_ic_skip1": horizons, "rank_ic_liquid": liquid, "icir": horizons}
+    return metrics | ({} if liquid else {"rank_ic_liquid_reason": "no volume"})
 
 
 def test_the_model_stands_beside_every_baseline_on_every_kind_of_rank_ic() -> None:
@@ -20,5 +21,5 @@ def test_the_model_stands_beside_every_baseline_on_every_kind_of_rank_ic() -> No
     assert lines[0] == ["test,", "237", "days"]
     assert lines[1] == ["1d", "5d"]
     assert lines[2:5] == [["RankIC", "model", "+0.0457", "-"], ["ridge", "+0.0321", "-"], ["lightgbm", "-", "-"]]
-    assert ["RankIC", "liquid", "model", "-", "-"] in lines
-    assert len(lines) == 2 + 4 * 3
+    assert lines[-1] == ["RankIC", "liquid:", "no", "volume"]
+    assert len(lines) == 2 + 3 * 3 + 1

@@ -16,10 +16,14 @@ def metrics_tables(metrics: Mapping[str, Any]) -> RenderableType:
 
 def _table(split: str, metrics: Mapping[str, Any]) -> Table:
     horizons = list(metrics["rank_ic"])
-    table = Table(title=f"{split}, {metrics['days']} days", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=f"{split}, {metrics['days']} days", box=None, padding=(0, 2, 0, 0))
+    table.title_justify = table.caption_justify = "left"
     for header in ("", "", *horizons):
         table.add_column(header, justify="right" if header else "left")
     for key, label in SECTIONS.items():
+        if metrics[key] is None:
+            table.caption = f"{label}: {metrics[f'{key}_reason']}"
+            continue
         for name, scorer in {"model": metrics, **metrics["baselines"]}.items():
             cells = (_cell(scorer.get(key), horizon) for horizon in horizons)
             table.add_row(label if name == "model" else "", name, *cells, end_section=True)

@@ -15,7 +15,7 @@ from atft_gat_fan.inference.bundle import numerics_stamp, write_bundle
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.report import write_report
-from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, write_metrics
+from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, REPORT, write_metrics
 from atft_gat_fan.runs.scores import score_and_measure
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.training.loop import FitResult, fit
@@ -41,6 +41,7 @@ def train(config: Config, console: Console) -> Path:
             return folder.path
         with folder.recording():
             _train_in(folder, config, plan, console)
+        console.print(f"report: {folder.path / REPORT}", highlight=False, soft_wrap=True)
         return folder.path
 
 
