@@ -164,6 +164,6 @@ def test_a_store_is_a_source_of_its_own(tmp_path: Path) -> None:
 
 def test_problems_of_the_source_leave_no_store(tmp_path: Path) -> None:
     synthetic_panel(MARKET).with_columns(Close=pl.lit(-1.0)).write_parquet(tmp_path / "panel.parquet")
-    with pytest.raises(DataError, match="prices above 0"):
+    with pytest.raises(DataError, match="positive prices"):
         cached_store(config(tmp_path, source=str(tmp_path / "panel.parquet")), silent)
     assert not (tmp_path / "cache").exists()

@@ -96,3 +96,26 @@ def test_the_same_seed_gives_the_same_bits(atft, finished_run, tmp_path):
     other = atft("train", *finished_run.arguments, f"run.dir={tmp_path / 'other'}", "seed=43")
     assert other.code == 0, other.err
     assert (tmp_path / "other" / "model" / "weights.safetensors").read_bytes() != weights
+
+
+def test_a_panel_of_features_is_learned_from_with_labels_and_predicted_without(atft, small, panel, tmp_path):
+    """The existing format: features and labels, no prices. Today's panel has no labels yet, and other columns."""
+    returns = pl.col("Close").shift(-1).over("Code", order_by="Date") / pl.col("Close") - 1
+    features = panel.select(
+        "Code", "Date", "sector33", body=pl.col("Close") / pl.col("Open") - 1, size=pl.col("Volume")
+    )
+    features.with_columns(target_1d=panel.select(returns).to_series()).write_parquet(tmp_path / "then.parquet")
+    features.with_columns(size=pl.col("size") * 1.0, unheard_of=1.0).write_parquet(tmp_path / "now.parquet")
+    run, out = tmp_path / "run", tmp_path / "scores.parquet"
+    places = [f"data.source={tmp_path / 'then.parquet'}", f"data.cache={tmp_path / 'cache'}", f"run.dir={run}"]
+    trained = atft("train", *small, *places, "data.horizons=[1]", "evaluation.baselines=[]")
+    assert trained.code == 0, trained.err
+    predicted = atft("predict", str(run), "--data", str(tmp_path / "now.parquet"), "--out", str(out))
+    assert predicted.code == 0, predicted.err
+    evaluated = pl.read_parquet(run / "predictions.parquet")
+    same_days = pl.read_parquet(out).join(evaluated.select("date", "code"), on=["date", "code"], how="semi")
+    assert same_days.equals(evaluated)
+    features.drop("size").write_parquet(tmp_path / "lacking.parquet")
+    refused = atft("predict", str(run), "--data", str(tmp_path / "lacking.parquet"), "--out", str(out))
+    assert refused.code == 65
+    assert "size" in refused.err

@@ -26,18 +26,18 @@ Progress = Callable[[str, float], None]
 STORE_KEYS = {"start", "end", "columns", "features", "standardise", "horizons", "delisting_return"}
 
 
-def convert(config: Config, out: Path, progress: Progress) -> Store:
+def convert(config: Config, out: Path, progress: Progress, *, need_labels: bool = True) -> Store:
     """Build the store of `config.data` at `out` and open it; whole or not at all.
 
     Features, labels and trailing returns that the panel brings are taken as they are; the rest is derived from prices.
     Metadata: where the data came from, first usable day, how features and labels were made, the share of missing
-    labels, warnings.
+    labels, warnings. Without `need_labels`, labels that the panel neither brings nor has prices for are unknown.
 
     Raises DataError with every problem of the source, StorageError where `out` cannot be written.
     """
     data = config.data
     progress("reading and checking the panel", 0.0)
-    panel = load_panel(data)
+    panel = load_panel(data, need_labels=need_labels)
     progress("deriving features" if not panel.features else "taking features", 0.25)
     frame, names = _features(panel, data)
     progress("deriving labels", 0.6)
@@ -50,18 +50,19 @@ def convert(config: Config, out: Path, progress: Progress) -> Store:
         horizons=data.horizons,
         static=_static(panel),
         metadata=_metadata(panel, data, frame),
-        fingerprint=build_key(panel.fingerprint, data),
+        fingerprint=build_key(panel.fingerprint, data, need_labels),
         max_window=longest_span(data),
     )
     progress("store ready", 1.0)
     return store
 
 
-def cached_store(config: Config, progress: Progress) -> Store:
+def cached_store(config: Config, progress: Progress, *, need_labels: bool = True) -> Store:
     """The store of `config.data`: `data.source` itself if that is a store, else from `data.cache`, else built there.
 
     A cached store is found by the fingerprint of the source, the configuration that shapes it and the code that made
-    it; one that does not open is built again. Raises as `convert` does, and DataError for a store of other horizons.
+    it; one that does not open is built again. Without `need_labels` a store that has them serves as well. Raises as
+    `convert` does, and DataError for a store of other horizons.
     """
     data = config.data
     path = Path(data.source).expanduser()
@@ -77,18 +78,20 @@ def cached_store(config: Config, progress: Progress) -> Store:
             )
         return store
     source = open_source(data)
-    folder = Path(data.cache) / f"{source.name}-{build_key(source.fingerprint, data)[:16]}"
-    if folder.exists():
-        try:
-            return Store.open(folder)
-        except DataError as error:
-            progress(f"building the cached store again ({error})", 0.0)
-    return convert(config, folder, progress)
+    for labelled in (True,) if need_labels else (True, False):
+        folder = Path(data.cache) / f"{source.name}-{build_key(source.fingerprint, data, labelled)[:16]}"
+        if folder.exists():
+            try:
+                return Store.open(folder)
+            except DataError as error:
+                progress(f"building the cached store again ({error})", 0.0)
+    return convert(config, folder, progress, need_labels=need_labels)
 
 
-def build_key(fingerprint: str, config: DataConfig) -> str:
+def build_key(fingerprint: str, config: DataConfig, need_labels: bool) -> str:
     """What a store's contents depend on, as one SHA-256: source, configuration, and the code of this room itself."""
-    settings = config.model_dump(mode="json", include=STORE_KEYS) | {"span": longest_span(config)}
+    settings = config.model_dump(mode="json", include=STORE_KEYS)
+    settings |= {"span": longest_span(config), "need_labels": need_labels}
     digest = hashlib.sha256(fingerprint.encode())
     digest.update(json.dumps(settings, sort_keys=True).encode())
     # A hand-kept version number is forgotten in the one change that matters; an edit too many costs a rebuild.
@@ -107,7 +110,11 @@ def _features(panel: Panel, config: DataConfig) -> tuple[pl.DataFrame, tuple[str
 
 def _labels(panel: Panel, config: DataConfig) -> pl.DataFrame:
     missing = [horizon for horizon in config.horizons if horizon not in panel.label_columns]
-    frame = derive_labels(panel.frame, missing, config.delisting_return) if missing else panel.frame
+    frame = panel.frame
+    if missing and panel.has_prices:
+        frame = derive_labels(frame, missing, config.delisting_return)
+    elif missing:
+        frame = frame.with_columns(_unknown(label_name(horizon)) for horizon in missing)
     return frame.select(label_name(horizon) for horizon in config.horizons)
 
 

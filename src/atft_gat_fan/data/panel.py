@@ -67,7 +67,7 @@ def warm_up_days(config: DataConfig) -> int:
     return REACH + longest_span(config) - 1
 
 
-def load_panel(config: DataConfig) -> Panel:
+def load_panel(config: DataConfig, *, need_labels: bool = True) -> Panel:
     """Read and check `config.source`.
 
     Days after `data.end` are left out; of those before `data.start` only the last `warm_up_days` are kept. Rows
@@ -75,9 +75,9 @@ def load_panel(config: DataConfig) -> Panel:
     low, both are.
 
     Raises DataError with every problem of the source: missing or duplicate keys, dates that are none, numbers written
-    as text, infinite values, prices not above 0, missing columns and horizons, no rows.
+    as text, infinite values, prices not above 0, missing columns and (with `need_labels`) horizons, no rows.
     """
-    opened, problems = _open(config)
+    opened, problems = _open(config, need_labels)
     if opened is None or problems:
         raise DataError(problems, source=config.source)
     source, roles = opened.source, opened.roles
@@ -104,7 +104,7 @@ def check_panel(config: DataConfig) -> PanelReport:
 
     Raises DataError only where the source cannot be opened or read at all.
     """
-    opened, problems = _open(config)
+    opened, problems = _open(config, need_labels=True)
     if opened is None:
         return PanelReport(tuple(problems), (), {})
     source, roles = opened.source, opened.roles
@@ -112,11 +112,11 @@ def check_panel(config: DataConfig) -> PanelReport:
     return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(opened.rows, roles, source))
 
 
-def _open(config: DataConfig) -> tuple[_Opened | None, list[Problem]]:
+def _open(config: DataConfig, need_labels: bool) -> tuple[_Opened | None, list[Problem]]:
     """The source's canonical rows and all its problems; no rows when they cannot be told apart by date and code."""
     source = open_source(config)
     schema = source.frame.collect_schema()
-    roles = resolve_roles(schema, source.columns, config)
+    roles = resolve_roles(schema, source.columns, config, need_labels=need_labels)
     problems = [*roles.problems, *_numbers_as_text(schema, roles, source)]
     if config.features == "auto":
         roles.warnings += _features_as_text(schema, roles, source)

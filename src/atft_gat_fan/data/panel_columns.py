@@ -56,12 +56,17 @@ class Roles:
         return dict.fromkeys((*self.prices.values(), *self.labels.values(), *trailing, *self.features))
 
 
-def resolve_roles(schema: Mapping[str, pl.DataType], columns: ColumnsConfig, config: DataConfig) -> Roles:
-    """Decide each column's part from names and types alone; no rows are read."""
+def resolve_roles(
+    schema: Mapping[str, pl.DataType], columns: ColumnsConfig, config: DataConfig, *, need_labels: bool = True
+) -> Roles:
+    """Decide each column's part from names and types alone; no rows are read.
+
+    Without `need_labels` a panel without them is in order: it can be predicted, if not learned from.
+    """
     roles = Roles()
     _identify(roles, schema, columns)
     _find_prices(roles, schema, columns)
-    _find_labels(roles, schema, columns, config)
+    _find_labels(roles, schema, columns, config, need_labels)
     _find_masks(roles, schema, columns)
     _choose_features(roles, schema, columns, config)
     _refuse_reserved_names(roles)
@@ -102,14 +107,16 @@ def _find_prices(roles: Roles, schema: Mapping[str, pl.DataType], columns: Colum
         roles.prices = {part: name for part, name in found.items() if name is not None}
 
 
-def _find_labels(roles: Roles, schema: Mapping[str, pl.DataType], columns: ColumnsConfig, config: DataConfig) -> None:
+def _find_labels(
+    roles: Roles, schema: Mapping[str, pl.DataType], columns: ColumnsConfig, config: DataConfig, need_labels: bool
+) -> None:
     patterns = dict.fromkeys((columns.label, *OTHER_LABELS))
     for horizon in config.horizons:
         names = (pattern.format(h=horizon) for pattern in patterns)
         if (label := next((name for name in names if name in schema), None)) is not None:
             roles.labels[horizon] = label
     missing = [horizon for horizon in config.horizons if horizon not in roles.labels]
-    if missing and not roles.has_prices:
+    if missing and need_labels and not roles.has_prices:
         such_as = " or ".join(pattern.format(h=missing[0]) for pattern in patterns)
         found = ", ".join(name for name in schema if _is_label(name, columns)) or "neither"
         roles.problems.append(

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 from jaxtyping import Int
 
+from atft_gat_fan.data.durable_files import fsync_folder
 from atft_gat_fan.data.store_manifest import MANIFEST, Shard
 from atft_gat_fan.data.store_shard import Layout
 from atft_gat_fan.errors import DataError, Problem, StorageError
@@ -133,9 +134,9 @@ def finished_or_absent(target: Path) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True)
         yield partial
-        _flush_folder(partial)
+        fsync_folder(partial)
         _swap(partial, target)
-        _flush_folder(target.parent)
+        fsync_folder(target.parent)
     except OSError as error:
         raise StorageError(
             f"cannot write the store {target}: {error}; free the disk or choose another folder"
@@ -151,11 +152,3 @@ def _swap(partial: Path, target: Path) -> None:
         target.rename(old)
     partial.rename(target)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -30,7 +30,7 @@ def predict(run: Path, data: str, first: date | None, last: date | None, out: Pa
     bundle = load_bundle(run / BUNDLE)
     prepare_process(bundle.numerics["threads"])  # those of the evaluation: its bits come out again
     with Stages(console) as stages:
-        store = cached_store(_source_config(bundle, data), stages)
+        store = cached_store(_source_config(bundle, data), stages, need_labels=False)
         days = _chosen_days(store, bundle.spec.window, first, last, data)
         batches = prepare_batches(
             store,

@@ -9,7 +9,7 @@ from rich.console import Console
 from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import read_config, run_folder
 from atft_gat_fan.config.plan import RunPlan
-from atft_gat_fan.config.schema import Config
+from atft_gat_fan.config.schema import Config, DataConfig
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.inference.bundle import numerics_stamp, write_bundle
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
@@ -60,7 +60,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     write_bundle(
         folder.path / BUNDLE,
         model=result.model,
-        data=config.data,
+        data=_recipe(assembly),
         graph=config.graph,
         normalizer=assembly.normalizer,
         static_categories=assembly.store.static_categories,
@@ -70,6 +70,12 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     with Stages(console) as stages:
         evaluations = score_and_measure(folder.path, assembly, result.model, stages)
         write_report(folder.path, assembly, evaluations["test"], stages)
+
+
+def _recipe(assembly: Assembly) -> DataConfig:
+    """The data's configuration with `features: auto` decided, so that other columns of a later panel change nothing."""
+    data, derived = assembly.config.data, assembly.store.metadata["features"] == "derived"
+    return data.model_copy(update={"features": "derived" if derived else assembly.normalizer.feature_names})
 
 
 def training_fingerprint(assembly: Assembly, plan: RunPlan, result: FitResult) -> dict[str, Any]:

@@ -32,6 +32,7 @@ CONTENT = (
     "model",
     "predictions.parquet",
     "baselines.parquet",
+    "baselines.parquet",
     "metrics.json",
     "report.html",
     STATE,
