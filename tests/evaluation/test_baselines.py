@@ -16,6 +16,14 @@ ALL = ("reversal", "momentum", "ridge", "lightgbm")
 SMALL_TREES = LightGBMParams(num_rounds=15, min_data_in_leaf=20, num_leaves=7)
 
 
+@pytest.fixture(scope="module")
+def needs_lightgbm() -> None:
+    try:
+        import lightgbm  # noqa: F401
+    except OSError as error:  # its OpenMP library is not pip's to install
+        pytest.skip(f"LightGBM does not load ({error}); install libgomp1")
+
+
 def identity(labels: np.ndarray) -> np.ndarray:
     return labels
 
@@ -41,7 +49,7 @@ def scores_of(data: BaselineData, **options: Any) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def scores() -> dict[str, np.ndarray]:
+def scores(needs_lightgbm: None) -> dict[str, np.ndarray]:
     return scores_of(panel())
 
 
@@ -114,6 +122,7 @@ def test_momentum_takes_what_there_is_but_not_less_than_sixty_returns() -> None:
     assert "no stock has 60 returns" in short.unavailable["momentum"]["unavailable"]
 
 
+@pytest.mark.usefixtures("needs_lightgbm")
 def test_lightgbm_learns_the_label_of_the_model() -> None:
     data = panel()
     seen: list[tuple[int, ...]] = []
@@ -127,6 +136,7 @@ def test_lightgbm_learns_the_label_of_the_model() -> None:
     assert np.nanmax(np.abs(result.scores["lightgbm"])) > 0.2  # signs, not returns of 0.01
 
 
+@pytest.mark.usefixtures("needs_lightgbm")
 def test_the_newest_rows_are_kept() -> None:
     data = panel()
     few = replace(SMALL_TREES, max_rows=600)
@@ -164,6 +174,7 @@ def test_lightgbm_that_does_not_load_says_how_to_mend_it(monkeypatch: pytest.Mon
     assert "libgomp1" in result.unavailable["lightgbm"]["unavailable"]
 
 
+@pytest.mark.usefixtures("needs_lightgbm")
 def test_without_returns_or_labels_the_reason_is_given() -> None:
     data = replace(panel(), returns_1d=None, labels=np.full((160, 25, 2), np.nan, np.float32))
     result = baseline_scores(data, ALL, label_transform=identity, lightgbm=SMALL_TREES)
