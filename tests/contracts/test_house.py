@@ -1,7 +1,9 @@
 """The house keeps its own rules: one list of pins, a README that maps every folder, files in known rooms."""
 
+import ast
 import re
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,22 @@ def test_versions_stand_in_one_place():
     assert {canonical(name) for name in declared["optional-dependencies"]["dev"]} <= product.keys() | dev.keys()
     assert product["torch"] == "2.13.0"
     assert (ROOT / "requirements.txt").read_text().rstrip().endswith("-e .")
+
+
+def test_every_package_that_is_imported_is_declared():
+    """What only comes along with something else may stop coming along."""
+    providers = packages_distributions()
+    nodes = [
+        node for path in (ROOT / "src" / "atft_gat_fan").rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))
+    ]
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module is not None]
+    imported = {module.split(".")[0] for module in modules}
+    declared = {canonical(name) for name in [*project()["dependencies"], "wandb", "atft-gat-fan"]}
+    undeclared = {
+        name for name in imported if name in providers and not {canonical(d) for d in providers[name]} & declared
+    }
+    assert not undeclared
 
 
 def test_readme_maps_every_folder():

@@ -102,7 +102,8 @@ class MappedShard:
 def _values(batch: pa.RecordBatch, name: str) -> Shaped[np.ndarray, " values"]:
     column = batch.column(name)
     assert isinstance(column, pa.FixedSizeListArray)
-    return column.values.to_numpy(zero_copy_only=True)
+    values: np.ndarray = column.values.to_numpy(zero_copy_only=True)
+    return values
 
 
 def verify(folder: Path, shard: Shard) -> list[Problem]:
