@@ -171,6 +171,24 @@ class GatConfig(Section):
     num_heads: Positive = 4
     chunk_size: Positive | None = None
     """Query stocks computed at a time; null: all at once."""
+    temperature_start: PositiveFloat | None = None
+    """Temperature at the first step, moving linearly to improvements.gat_temperature; null: constant."""
+    temperature_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Share of the planned steps after which improvements.gat_temperature is reached."""
+
+
+class HeadConfig(Section):
+    layer_scale: PositiveFloat = 0.1
+    """Initial learned scale of each horizon's output, with improvements.output_head_small_init."""
+
+
+class FreqDropoutConfig(Section):
+    """How improvements.freq_dropout_p masks."""
+
+    max_width: Positive = 3
+    """Widest band, in frequency bins."""
+    rescale: bool = False
+    """Divide what is kept by its expected share, as ordinary dropout does."""
 
 
 class ModelConfig(Section):
@@ -186,6 +204,8 @@ class ModelConfig(Section):
     """Quantiles forecast beside the point; must contain 0.5, which then is the point."""
     fan: FanConfig = FanConfig()
     gat: GatConfig = GatConfig()
+    head: HeadConfig = HeadConfig()
+    freq_dropout: FreqDropoutConfig = FreqDropoutConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelConfig":
@@ -222,6 +242,21 @@ class GradScalerConfig(Section):
     """First loss scale of fp16 training (`amp: fp16`)."""
 
 
+class GroupConfig(Section):
+    """Multipliers of optimizer.lr and optimizer.weight_decay for one layer type."""
+
+    lr: PositiveFloat = 1.0
+    weight_decay: NonNegativeFloat = 1.0
+
+
+class GroupsConfig(Section):
+    embedding: GroupConfig = GroupConfig()
+    """Static and calendar embeddings and the variable selection."""
+    temporal: GroupConfig = GroupConfig()
+    graph: GroupConfig = GroupConfig()
+    head: GroupConfig = GroupConfig()
+
+
 class OptimizerConfig(Section):
     """AdamW."""
 
@@ -233,6 +268,7 @@ class OptimizerConfig(Section):
     """On weights only: never on norms, biases or layer scales."""
     clip_norm: PositiveFloat | None = 1.0
     """Largest global gradient norm; null: no clipping."""
+    groups: GroupsConfig = GroupsConfig()
 
 
 class EarlyStoppingConfig(Section):
@@ -260,6 +296,14 @@ class TrainConfig(Section):
         if isinstance(value, str) and not re.fullmatch(r"[1-9]\d*m", value):
             raise ValueError(f"expected a number of steps or minutes such as 10m, got {value!r}")
         return value
+
+
+class WandbConfig(Section):
+    """Weights & Biases, with improvements.enable_wandb. WANDB_MODE=offline needs neither network nor login."""
+
+    project: str = "atft-gat-fan"
+    entity: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 class LightGBMConfig(Section):
@@ -328,6 +372,7 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     train: TrainConfig = TrainConfig()
+    wandb: WandbConfig = WandbConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     improvements: ImprovementsConfig = ImprovementsConfig()
 
