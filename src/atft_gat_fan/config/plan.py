@@ -7,7 +7,6 @@ top-level key of a run's `plan.json`.
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-
 Group = Literal["embedding", "temporal", "graph", "head"]
 """Layer types that can have a learning rate and weight decay of their own."""
 
@@ -39,16 +38,23 @@ class FreqDropoutPlan:
 
 @dataclass(frozen=True)
 class LossPlan:
-    """`delta` in label units: one for all horizons, one each, or `auto` (0.55 standard deviations); None without Huber."""
+    """`delta` in label units: one for all horizons, one each, or `auto` (0.55 standard deviations); None without Huber.
+
+    `by`: the keys that turned Huber on.
+    """
 
     kind: Literal["mse", "huber"] = "mse"
     delta: float | tuple[float, ...] | Literal["auto"] | None = None
+    by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class EmaPlan:
+    """`by`: the keys that turned it on."""
+
     decay: float
     warmup: bool = True
+    by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
