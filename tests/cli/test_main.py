@@ -58,8 +58,10 @@ def test_a_bad_configuration_ends_before_torch_is_loaded() -> None:
     ("arguments", "code", "says"),
     [
         (["train", "data=nope"], 78, "unknown option data=nope; expected one of nasdaq, parquet, sample, synthetic"),
-        (["train", "improvements.use_ema=true"], 78, "improvements.use_ema=true is not available yet"),
-        (["train", "config=atft/config_full"], 78, "improvements.gat_temperature=0.8 is not available yet"),
+        (["train", "improvements.auto_recover_oom=true"], 78, "auto_recover_oom=true is not available yet"),
+        (["train", "phase=day3_4"], 78, "improvements.online_normalization=true is not available yet"),
+        (["train", "improvements.gat_temperature=0"], 78, "improvements.gat_temperature: expected greater than 0"),
+        (["train", "--dry-run", "loss.huber_delta=[1,2]"], 78, "horizons 1,2,3,5,10 need 5 deltas, got 2"),
         (["train", "data=nasdaq"], 78, "data.source must be given here"),
         (["train", "seed=1,2"], 78, "add -m"),
         (["train", "-m", "seed=1,2", "run.dir=x"], 78, "expected a folder for each run, found 2 runs in x"),
@@ -92,6 +94,45 @@ def test_a_dry_run_shows_the_whole_configuration_and_writes_nothing(tmp_path: Pa
     assert [run["config"]["seed"] for run in runs] == [3, 4]
     for run in runs:
         assert run["config"]["loss"]["multi_horizon_weights"] == [1.0, 0.8, 0.7, 0.5, 0.3]
-        assert run["plan"]["loss"] == {"kind": "mse"}
+        assert run["plan"]["loss"] == {"kind": "mse", "delta": None, "by": []}
         assert run["run"].startswith("runs/atft-")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_shows_the_parameter_groups_and_what_they_were_counted_for(tmp_path: Path) -> None:
+    arguments = [
+        "train",
+        "--dry-run",
+        "data.features=[a,b,c]",
+        "optimizer.groups.head.lr=0.5",
+        "data.source=no.parquet",
+    ]
+    text = atft(*arguments, cwd=tmp_path)
+    assert text.returncode == 0, text.stderr
+    assert (
+        "parameter groups, counted for the 3 features the configuration lists or derives and no static" in text.stdout
+    )
+    run = json.loads(atft(*arguments, "--json", cwd=tmp_path).stdout)
+    assert "no.parquet" in run["param_groups_counted_for"]
+    names = [name for group in run["param_groups"] for name in group["names"]]
+    assert len(names) == len(set(names)) == sum(group["num_tensors"] for group in run["param_groups"])
+    for group in run["param_groups"]:
+        assert group["lr"] == (0.0005 if group["group"] == "head" else 0.001)
+        assert group["weight_decay"] == (0.01 if group["decay"] else 0.0)
+        line = next(
+            line for line in text.stdout.splitlines() if line.startswith(group["group"]) and group["names"][0] in line
+        )
+        assert f"{group['num_parameters']:,}" in line
+        assert all(name in text.stdout for name in group["names"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_the_columns_of_a_store_that_is_there(tmp_path: Path) -> None:
+    overrides = ["data=synthetic", "data.synthetic.num_days=120", "data.synthetic.num_stocks=6", "model=small"]
+    unbuilt = json.loads(atft("train", "--dry-run", "--json", *overrides, cwd=tmp_path).stdout)
+    assert "the store of synthetic is not built yet" in unbuilt["param_groups_counted_for"]
+    built = atft("data", "build", "synthetic", "--out", "store", *overrides, "--json", cwd=tmp_path)
+    num_features = len(json.loads(built.stdout)["features"])
+    run = json.loads(atft("train", "--dry-run", "--json", *overrides, "data.source=store", cwd=tmp_path).stdout)
+    assert run["param_groups_counted_for"].startswith(f"{num_features} features and 6 static categories of store")
+    assert any("static.weight" in group["names"] for group in run["param_groups"])

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from atft_gat_fan.config.compose import config_tree
+from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import load_config
 from atft_gat_fan.config.schema import Config, ImprovementsConfig
 
@@ -71,11 +72,18 @@ def test_the_levers_of_the_memo_are_keys() -> None:
     assert Config().warmup_steps == 1500
 
 
-def test_config_full_switches_every_improvement_and_nothing_else() -> None:
+def test_config_full_switches_everything_that_is_available_and_nothing_else() -> None:
     full = load_config(["config=atft/config_full"])
-    switched = full.improvements.model_dump()
-    assert all(switched[name] != default for name, default in IMPROVEMENTS.items())
+    on = {name for name, value in full.improvements.model_dump().items() if value != IMPROVEMENTS[name]}
+    assert on == IMPROVEMENTS.keys() - {"online_normalization", "auto_recover_oom"}
+    assert resolve(full).loggers == ("jsonl", "tensorboard", "wandb")
     assert full.model_copy(update={"improvements": ImprovementsConfig()}) == Config()
+
+
+def test_config_full_has_every_line_of_the_block_in_the_memo_order() -> None:
+    block = content("config_full.yaml")["improvements"]
+    assert list(block) == list(IMPROVEMENTS)
+    assert block["gat_temperature"] == 0.8  # of the memo's troubleshooting
 
 
 def test_config_full_copied_over_config_is_the_switch_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

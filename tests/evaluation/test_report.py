@@ -181,6 +181,47 @@ def test_a_split_too_small_for_any_figure_still_makes_a_page() -> None:
     assert "Too few days to say" in text
 
 
+def watched(*, ema: bool = False, freq_dropout: bool = False, head_rate: float = 1e-3) -> list[dict[str, Any]]:
+    """`record()` as a training watches it."""
+    events = record()
+    for event in events:
+        if event["event"] == "train":
+            groups = ("embedding", "temporal", "graph", "head")
+            event |= {f"grad_norm_{group}": 1 / event["step"] for group in groups}
+            event |= {f"lr_{group}": head_rate if group == "head" else 1e-3 for group in groups}
+            event |= {"ema_distance": 0.1 / event["step"]} if ema else {}
+    sources = ["prediction", *(["prediction_freq_dropout"] if freq_dropout else [])]
+    for step in (40, 80, 120):
+        spread = {
+            f"{source}_{name}_{horizon}": factor * step
+            for source in sources
+            for name, factor in {"mean": 0, "std": 1, "p5": -2, "p50": 0, "p95": 2}.items()
+            for horizon in ("1d", "5d")
+        }
+        events.append({"event": "watch", "step": step, "epoch": step // 40, **spread})
+    return events
+
+
+def test_what_the_training_watched_is_drawn_and_nothing_else() -> None:
+    titles = {
+        "predictions": "Predictions on one fixed validation batch",
+        "masked": "with FreqDropout switched on",
+        "gradients": "Gradient norm by layer type",
+        "ema": "Distance of the averaged weights",
+        "rates": "By layer type",
+    }
+
+    def drawn(events: list[dict[str, Any]]) -> set[str]:
+        text = _Page(build_report(full_inputs(events=events))).text
+        return {name for name, title in titles.items() if title in text}
+
+    assert drawn(record()) == set()
+    assert drawn(watched()) == {"predictions", "gradients"}
+    assert drawn(watched(ema=True)) == {"predictions", "gradients", "ema"}
+    assert drawn(watched(freq_dropout=True)) == {"predictions", "gradients", "masked"}
+    assert drawn(watched(head_rate=2e-3)) == {"predictions", "gradients", "rates"}
+
+
 def test_a_step_repeated_after_a_resumption_counts_once() -> None:
     stale = [{"event": "valid", "step": 80, "epoch": 2, "rank_ic": -0.9, "loss_1d": 9.0}]
     assert build_report(full_inputs(events=[*stale, *record()])) == build_report(full_inputs())

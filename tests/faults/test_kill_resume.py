@@ -14,6 +14,7 @@ import pytest
 
 WORKER = Path(__file__).with_name("training_worker.py")
 SETTINGS = {"max_epochs": 2, "checkpoint_every": 4, "log_every": 1}
+WITH_EMA = {**SETTINGS, "ema": {"decay": 0.9, "warmup": True}}
 
 # fault: the step that the second start resumes from
 KILLS = {
@@ -51,7 +52,7 @@ def events(run: Path, kind: str) -> list[dict]:
 def outcome(run: Path) -> dict[str, bytes]:
     """All that must not depend on being killed: final weights, last checkpoint's tensors, the history of metrics."""
     last = max((run / "checkpoints").glob("step_*"))
-    files = [run / "final.safetensors", run / "history.json", *sorted(last.glob("*.safetensors"))]
+    files = [*sorted(run.glob("final*")), run / "history.json", *sorted(last.glob("*.safetensors"))]
     return {file.name: file.read_bytes() for file in files} | {"checkpoint": last.name.encode()}
 
 
@@ -67,20 +68,30 @@ class Runs:
     def straight(self) -> dict[str, bytes]:
         return outcome(self.path("straight"))
 
+    @property
+    def straight_with_ema(self) -> dict[str, bytes]:
+        return outcome(self.path("straight-ema"))
 
-def name_of(fault: tuple[str, int]) -> str:
-    return "-".join(map(str, fault))
+
+def name_of(fault: tuple[str, int], ema: bool = False) -> str:
+    return "-".join(map(str, fault)) + ("-ema" if ema else "")
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Runs:
     """Every fault and the run after it, in one worker: its imports cost more than the trainings."""
     root = tmp_path_factory.mktemp("runs")
-    jobs = [("straight", None)]
+    jobs = [("straight", None), ("straight-ema", None)]
     for fault in [*KILLS, *SIGNALS, *OTHERS]:
         jobs += [(name_of(fault), fault), *[(name_of(fault), None)] * (2 if fault[0] == "hold" else 1)]
+    for fault in [*KILLS, *SIGNALS]:
+        jobs += [(name_of(fault, ema=True), fault), (name_of(fault, ema=True), None)]
+    written = [
+        {"run": str(root / name), "settings": WITH_EMA if name.endswith("-ema") else SETTINGS, "fault": fault or [""]}
+        for name, fault in jobs
+    ]
     file = root / "jobs.json"
-    file.write_text(json.dumps([{"run": str(root / n), "settings": SETTINGS, "fault": f or [""]} for n, f in jobs]))
+    file.write_text(json.dumps(written))
     done = subprocess.run([sys.executable, str(WORKER), str(file)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
@@ -96,6 +107,16 @@ def test_killed_anywhere_ends_with_the_same_bits(runs, fault, resumed):
     assert runs.endings[run.name] == [-9, 0]
     assert outcome(run) == runs.straight
     assert [event["resumed_from"] for event in events(run, "start")] == [None, resumed]
+
+
+@pytest.mark.parametrize("fault", [*KILLS, *SIGNALS], ids=str)
+def test_the_average_ends_with_the_same_bits_too(runs, fault):
+    run = runs.path(name_of(fault, ema=True))
+    assert runs.endings[run.name] == [SIGNALS.get(fault, -9), 0]
+    expected = runs.straight_with_ema
+    assert outcome(run) == expected
+    assert {"final.safetensors", "final_raw.safetensors", "ema.safetensors", "best_raw.safetensors"} <= expected.keys()
+    assert expected["model.safetensors"] == runs.straight["model.safetensors"]
 
 
 @pytest.mark.parametrize("fault", KILLS, ids=str)

@@ -29,6 +29,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
+from atft_gat_fan.config.plan import EmaPlan
 from atft_gat_fan.errors import AtftError
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
@@ -77,10 +78,17 @@ def train(run: Path, fault: list, settings: dict) -> None:
     with RunFolder(run) as folder, folder.recording():
         if fault != [""]:
             market.after_batch = Fault(*fault, run).batch
+        ema = EmaPlan(**settings["ema"]) if "ema" in settings else None
         result = fit(
-            TINY["tiny_network"](), market, TINY["tiny_settings"](**settings), folder, Console(file=io.StringIO())
+            TINY["tiny_network"](),
+            market,
+            TINY["tiny_settings"](**{**settings, "ema": ema}),
+            folder,
+            Console(file=io.StringIO()),
         )
     save_file(result.model.state_dict(), run / "final.safetensors")
+    if result.raw_model_state is not None:
+        save_file(result.raw_model_state, run / "final_raw.safetensors")
     (run / "history.json").write_text(json.dumps([str(record) for record in result.history]))
 
 

@@ -1,11 +1,13 @@
 """A bundle gives back the model it was made of, and anything else is refused by name."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.config.schema import DataConfig, GraphConfig
@@ -102,3 +104,53 @@ def test_a_description_that_is_not_one_is_refused(folder: Path, change: dict):
     (folder / "model.json").write_text(json.dumps(description | change))
     with pytest.raises(StorageError, match=r"model\.json"):
         load_bundle(folder)
+
+
+def test_averaged_weights_are_loaded_and_the_raw_ones_kept_beside_them(folder: Path, model: ATFT_GAT_FAN):
+    raw = {name: tensor + 1 for name, tensor in model.state_dict().items()}
+    recipe = {
+        "model": model, "data": DataConfig(), "graph": GraphConfig(), "normalizer": NORMALIZER,
+        "static_categories": (), "training": {},
+    }  # fmt: skip
+    write_bundle(folder, **recipe, raw_weights=raw)
+    kept = load_file(folder / "weights_raw.safetensors")
+    assert kept.keys() == raw.keys()
+    assert all(torch.equal(kept[name], raw[name]) for name in raw)
+    loaded = load_bundle(folder).model.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in model.state_dict().items())
+    (folder / "weights_raw.safetensors").unlink()
+    load_bundle(folder)
+    write_bundle(folder, **recipe, raw_weights=raw)
+    write_bundle(folder, **recipe)
+    assert not (folder / "weights_raw.safetensors").exists()
+
+
+def test_a_bundle_from_before_the_improvements_is_the_network_without_them(folder: Path, model: ATFT_GAT_FAN):
+    description = json.loads((folder / "model.json").read_text())
+    newer = [name for name in description["spec"] if name.startswith(("head_", "gat_temp", "freq_"))]
+    assert len(newer) == 6
+    for name in newer:
+        del description["spec"][name]
+    del description["raw_weights_sha256"]
+    (folder / "model.json").write_text(json.dumps(description))
+    bundle = load_bundle(folder)
+    assert bundle.spec == SPEC
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(bundle.model.state_dict()[name], tensor), name
+
+
+def test_what_the_improvements_decide_about_the_network_comes_back(tmp_path: Path):
+    spec = replace(
+        SPEC, head_init_std=0.01, head_layer_scale=0.1, gat_temperature=0.8, freq_dropout_p=0.1,
+        freq_dropout_max_width=2, freq_dropout_rescale=True,
+    )  # fmt: skip
+    model = ATFT_GAT_FAN(spec).eval()
+    write_bundle(
+        tmp_path, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
+        training={},
+    )  # fmt: skip
+    bundle = load_bundle(tmp_path)
+    assert bundle.spec == spec
+    features = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(1))
+    for name, scores in model(features)["predictions"].items():
+        assert torch.equal(bundle.model(features)["predictions"][name], scores)

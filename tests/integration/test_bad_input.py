@@ -91,11 +91,11 @@ def test_an_unwritable_run_folder_is_refused(train, panel: pl.DataFrame, tmp_pat
         ("optimizer.lr=fast", ["optimizer.lr", "fast"]),
         ("data.horizons=[5,1]", ["horizons"]),
         ("data=nasdaq", ["data.source"]),
-        ("improvements.use_ema=true", ["improvements.use_ema", "not available yet"]),
+        ("improvements.auto_recover_oom=true", ["improvements.auto_recover_oom", "not available yet"]),
     ],
 )
-def test_a_bad_configuration_is_refused(atft, argument: str, words: list[str]):
-    assert_refused(atft("train", argument), 78, words)
+def test_a_bad_configuration_is_refused(atft, tmp_path: Path, argument: str, words: list[str]):
+    assert_refused(atft("train", argument, cwd=tmp_path), 78, words)
 
 
 def test_what_is_merely_odd_is_handled_and_said(train, panel: pl.DataFrame, tmp_path: Path):

@@ -1,5 +1,8 @@
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.nn import GATConv
 
 from atft_gat_fan.layers.graph_attention import GraphAttention
@@ -21,9 +24,9 @@ def random_neighbours(seed: int = 0) -> Neighbours:
     return Neighbours(index, mask, edge)
 
 
-def layer(chunk_size: int | None = None) -> GraphAttention:
+def layer(chunk_size: int | None = None, temperature: float = 1.0) -> GraphAttention:
     torch.manual_seed(1)
-    attention = GraphAttention(HIDDEN, HEADS, 2, chunk_size).double()
+    attention = GraphAttention(HIDDEN, HEADS, 2, chunk_size, temperature).double()
     torch.nn.init.normal_(attention.bias)
     return attention
 
@@ -115,3 +118,82 @@ def test_padding_and_other_days_are_never_read() -> None:
     (gradient,) = torch.autograd.grad(attention(x, neighbours)[1, 5].sum(), x)
     read = set(neighbours.index[1, 5][neighbours.mask[1, 5]].tolist())
     assert {(day, stock) for day, stock in (gradient.abs().sum(-1) > 0).nonzero().tolist()} == {(1, s) for s in read}
+
+
+def executed(attention: GraphAttention) -> list[str]:
+    names = []
+
+    class Record(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            names.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    with Record(), torch.no_grad():
+        attention(features(), random_neighbours())
+    return names
+
+
+def test_temperature_1_is_the_attention_without_a_temperature() -> None:
+    assert not any("div" in name for name in executed(layer(temperature=1.0)))
+    assert sum("div" in name for name in executed(layer(temperature=2.0))) == 1
+    assert layer(temperature=2.0).state_dict().keys() == layer().state_dict().keys()
+
+
+def attended_by_hand(temperature: float) -> torch.Tensor:
+    """The defining equations with one temperature, over all stocks of a day with a mask instead of lists."""
+    attention, neighbours, x = layer(), random_neighbours(), features()
+    by_head = attention.projection(x).unflatten(-1, (HEADS, -1))
+    target = (by_head * attention.attention_target).sum(-1)
+    source = (by_head * attention.attention_source).sum(-1)
+    attended = torch.empty_like(by_head)
+    for day in range(DAYS):
+        for stock in range(STOCKS):
+            slots = neighbours.mask[day, stock]
+            seen = neighbours.index[day, stock][slots]
+            edge = neighbours.edge[day, stock][slots] @ attention.attention_edge.T
+            logits = torch.nn.functional.leaky_relu(target[day, stock] + source[day, seen] + edge, 0.2)
+            alpha = (logits / temperature).softmax(0)
+            attended[day, stock] = torch.einsum("kh,khc->hc", alpha, by_head[day, seen])
+    return attended.flatten(-2) + attention.bias
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("chunk_size", [None, 4])
+def test_logits_are_divided_after_the_leaky_relu(temperature: float, chunk_size: int | None) -> None:
+    actual = layer(chunk_size, temperature)(features(), random_neighbours())
+    torch.testing.assert_close(actual, attended_by_hand(temperature), rtol=1e-12, atol=1e-12)
+
+
+def test_a_high_temperature_averages_the_neighbours() -> None:
+    attention, neighbours, x = layer(temperature=1e9), random_neighbours(), features()
+    projected = attention.projection(x)
+    day = torch.arange(DAYS).view(-1, 1, 1)
+    mask = neighbours.mask.unsqueeze(-1)
+    mean = (projected[day, neighbours.index] * mask).sum(2) / mask.sum(2)
+    torch.testing.assert_close(attention(x, neighbours), mean + attention.bias, rtol=0, atol=1e-7)
+
+
+def test_a_low_temperature_sees_the_best_neighbour_alone() -> None:
+    attention, neighbours, x = layer(temperature=1e-5), random_neighbours(), features()
+    by_head = attention.projection(x).unflatten(-1, (HEADS, -1))
+    day = torch.arange(DAYS).view(-1, 1, 1)
+    logits = (
+        (by_head * attention.attention_target).sum(-1).unsqueeze(2)
+        + (by_head * attention.attention_source).sum(-1)[day, neighbours.index]
+        + neighbours.edge @ attention.attention_edge.T
+    )
+    best = logits.masked_fill(~neighbours.mask.unsqueeze(-1), float("-inf")).argmax(2, keepdim=True)
+    gathered = by_head[day, neighbours.index]
+    seen = gathered.take_along_dim(best.unsqueeze(-1), dim=2).squeeze(2).flatten(-2)
+    torch.testing.assert_close(attention(x, neighbours), seen + attention.bias, rtol=0, atol=1e-7)
+
+
+def test_a_chunk_is_recomputed_at_the_temperature_of_its_forward_pass() -> None:
+    gradients = []
+    for temperature_after in (3.0, 0.1):
+        attention = layer(chunk_size=4, temperature=3.0)
+        x = features().requires_grad_()
+        y = attention(x, random_neighbours()).square().sum()
+        attention.temperature = temperature_after
+        gradients.append(torch.autograd.grad(y, x)[0])
+    assert torch.equal(*gradients)

@@ -169,7 +169,15 @@ def test_shared_windows_agree_in_float32_where_no_frequency_ties() -> None:
     assert_relative(whole.double(), shared, 1e-5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"fan_top_k": 0, "gat_heads": 0}, {"fan_top_k": 2, "lstm_layers": 2}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"fan_top_k": 0, "gat_heads": 0},
+        {"fan_top_k": 2, "lstm_layers": 2},
+        {"dropout": 0.0, "freq_dropout_p": 0.5},
+    ],
+)
 def test_dropout_does_not_depend_on_how_days_are_split(changes: dict[str, Any]) -> None:
     model, given = network(**changes), batch()
     whole = model.forecast(given, KEY).point
@@ -182,9 +190,9 @@ def test_dropout_does_not_depend_on_how_days_are_split(changes: dict[str, Any]) 
 @pytest.mark.parametrize("key", [KEY, None])
 def test_gradient_checkpointing_changes_memory_only(key: RandomKey | None) -> None:
     # Without a key, the masks of both forms come from the global generator in different orders: no dropout then.
-    dropout = SPEC.dropout if key else 0.0
-    plain = network(dropout=dropout)
-    recomputed = network(dropout=dropout, gradient_checkpointing=True)
+    dropouts = {"dropout": SPEC.dropout, "freq_dropout_p": 0.5} if key else {"dropout": 0.0}
+    plain = network(**dropouts)
+    recomputed = network(**dropouts, gradient_checkpointing=True)
     saved = {}
     results = {}
     for name, model in (("plain", plain), ("recomputed", recomputed)):
@@ -204,7 +212,7 @@ def test_gradient_checkpointing_changes_memory_only(key: RandomKey | None) -> No
 
 
 def test_recomputed_dropout_without_a_key_draws_its_masks_again() -> None:
-    model = network(gradient_checkpointing=True)
+    model = network(gradient_checkpointing=True, freq_dropout_p=0.5)
     torch.manual_seed(3)
     first = gradients(model, model.forecast(batch()).point.sum())
     torch.manual_seed(3)
@@ -260,7 +268,7 @@ def test_every_input_counts(part: str) -> None:
 
 
 def test_no_parameter_is_idle() -> None:
-    model = network(quantiles=(0.1, 0.5, 0.9), lstm_layers=2)
+    model = network(quantiles=(0.1, 0.5, 0.9), lstm_layers=2, head_layer_scale=0.1, freq_dropout_p=0.1)
     forecast = model.forecast(batch(), KEY)
     gradient = gradients(model, forecast.point.square().sum(), forecast.quantiles.square().sum())
     idle = [name for (name, _), g in zip(model.named_parameters(), gradient, strict=True) if not g.abs().max() > 0]
@@ -318,6 +326,15 @@ def test_batch_of_another_calendar_or_window_is_an_error() -> None:
         ({"gat_heads": 3}, "gat_heads"),
         ({"horizons": ()}, "horizon"),
         ({"num_features": 0}, "num_features"),
+        ({"gat_temperature": 0.0}, "temperature above 0"),
+        ({"gat_temperature": -1.0}, "temperature above 0"),
+        ({"gat_temperature": float("nan")}, "temperature above 0"),
+        ({"gat_temperature": float("inf")}, "temperature above 0"),
+        ({"freq_dropout_p": 1.0}, "freq_dropout_p"),
+        ({"freq_dropout_p": -0.1}, "freq_dropout_p"),
+        ({"freq_dropout_max_width": 0}, "freq_dropout_max_width"),
+        ({"head_layer_scale": 0.0}, "head_layer_scale"),
+        ({"head_init_std": 0.0}, "head_init_std"),
     ],
 )
 def test_specs_that_cannot_work_are_refused(changes: dict[str, Any], message: str) -> None:

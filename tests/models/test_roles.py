@@ -6,7 +6,15 @@ from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.models.roles import ParameterRole, parameter_roles
 
-SPEC = ModelSpec(num_features=5, num_categories=3, num_covariates=2, hidden_size=16, variable_size=4, lstm_layers=2)
+SPEC = ModelSpec(
+    num_features=5,
+    num_categories=3,
+    num_covariates=2,
+    hidden_size=16,
+    variable_size=4,
+    lstm_layers=2,
+    head_layer_scale=0.1,
+)
 
 
 def test_every_parameter_has_exactly_one_role_and_every_group_is_used() -> None:
@@ -21,14 +29,15 @@ def test_decay_is_on_the_matrices_that_multiply_inputs() -> None:
     model = ATFT_GAT_FAN(SPEC)
     for name, role in model.parameter_roles().items():
         last = name.split(".")[-1]
-        is_norm = "norm" in name
-        assert role.decay == (not is_norm and "bias" not in last), name
+        is_scale = "norm" in name or last == "gamma"
+        assert role.decay == (not is_scale and "bias" not in last), name
     roles = model.parameter_roles()
     assert roles["variable_selection.variables.input_bias"] == ParameterRole("embedding", decay=False)
     assert roles["temporal.lstm.bias_hh_l1"] == ParameterRole("temporal", decay=False)
     assert roles["temporal.lstm.weight_hh_l1"] == ParameterRole("temporal", decay=True)
     assert roles["graph.attention_edge"] == ParameterRole("graph", decay=True)
     assert roles["heads.point.weight"] == ParameterRole("head", decay=True)
+    assert roles["heads.scale.gamma"] == ParameterRole("head", decay=False)
 
 
 def test_a_layer_that_declares_nothing_is_refused() -> None:

@@ -1,6 +1,9 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from atft_gat_fan.config.plan import ModelSpec
+from atft_gat_fan.config.plan import FreqDropoutPlan, GraphAttentionPlan, HeadPlan, ModelSpec, RunPlan
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.calendar import CALENDAR_COVARIATES
 from atft_gat_fan.data.features import DERIVED_FEATURES
@@ -39,7 +42,7 @@ def test_every_model_key_reaches_the_spec() -> None:
             },
         }
     )
-    assert model_spec(config, num_features=7, num_categories=5, num_covariates=3) == ModelSpec(
+    assert model_spec(config, RunPlan(), num_features=7, num_categories=5, num_covariates=3) == ModelSpec(
         num_features=7,
         horizons=(1, 4),
         window=12,
@@ -56,6 +59,30 @@ def test_every_model_key_reaches_the_spec() -> None:
         gat_chunk_size=100,
         gradient_checkpointing=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("plan", "changes"),
+    [
+        (RunPlan(), {}),
+        (RunPlan(head=HeadPlan(0.02, 0.3)), {"head_init_std": 0.02, "head_layer_scale": 0.3}),
+        (RunPlan(graph_attention=GraphAttentionPlan(0.7, start=2.0, share=0.5)), {"gat_temperature": 0.7}),
+        (
+            RunPlan(freq_dropout=FreqDropoutPlan(0.2, max_width=5, rescale=True)),
+            {"freq_dropout_p": 0.2, "freq_dropout_max_width": 5, "freq_dropout_rescale": True},
+        ),
+    ],
+    ids=["off", "head", "temperature", "freq_dropout"],
+)
+def test_each_slot_of_the_plan_reaches_its_fields_alone(plan: RunPlan, changes: dict[str, Any]) -> None:
+    spec = model_spec(Config(), plan, num_features=7, num_categories=0, num_covariates=3)
+    assert spec == replace(ModelSpec(num_features=7, num_covariates=3), **changes)
+
+
+def test_improvements_of_a_mapping_reach_the_network() -> None:
+    improvements = {"output_head_small_init": True, "gat_temperature": 0.5, "freq_dropout_p": 0.1}
+    spec = ATFT_GAT_FAN({"improvements": improvements, "model": {"head": {"layer_scale": 0.3}}}).spec
+    assert spec == replace(DEFAULT, head_init_std=0.01, head_layer_scale=0.3, gat_temperature=0.5, freq_dropout_p=0.1)
 
 
 def test_switched_off_layers_are_zero() -> None:

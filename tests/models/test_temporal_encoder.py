@@ -1,12 +1,17 @@
+import pytest
 import torch
 
+from atft_gat_fan.layers.freq_dropout import FreqDropout
 from atft_gat_fan.layers.keyed_dropout import KeyedDropout
 from atft_gat_fan.models.temporal_encoder import TemporalEncoder
+from atft_gat_fan.types import RandomKey
 
 WINDOW, DAYS, STOCKS, HIDDEN = 8, 2, 5, 12
 
 
-def encoder(fan_top_k: int = 1, static_size: int = 0, lstm_layers: int = 1) -> TemporalEncoder:
+def encoder(
+    fan_top_k: int = 1, static_size: int = 0, lstm_layers: int = 1, freq_dropout: FreqDropout | None = None
+) -> TemporalEncoder:
     torch.manual_seed(0)
     return TemporalEncoder(
         hidden_size=HIDDEN,
@@ -16,6 +21,7 @@ def encoder(fan_top_k: int = 1, static_size: int = 0, lstm_layers: int = 1) -> T
         fan_top_k=fan_top_k,
         static_size=static_size,
         dropouts=(KeyedDropout(0.0, 1), KeyedDropout(0.0, 2), KeyedDropout(0.0, 3)),
+        freq_dropout=freq_dropout,
     ).double()
 
 
@@ -57,3 +63,21 @@ def test_output_is_layer_normed_with_and_without_frequencies_removed() -> None:
         torch.testing.assert_close(
             encoded.var(-1, correction=0), torch.ones(DAYS, STOCKS, dtype=torch.float64), rtol=1e-3, atol=0
         )
+
+
+@pytest.mark.parametrize("fan_top_k", [0, 1])
+def test_frequencies_are_dropped_from_what_goes_into_the_lstm_and_its_skip(fan_top_k: int) -> None:
+    """The same encoding as that of windows whose residual was masked beforehand."""
+    dropout, dates, key = FreqDropout(WINDOW, 0.7, 3, layer=5), (19_000, 19_001), RandomKey(1, 2)
+    x = windows()
+    dropped, _ = encoder(fan_top_k, freq_dropout=dropout)(x, None, dates, key)
+    plain = encoder(fan_top_k)
+    assert (dropped - plain(x, None, dates, key)[0]).abs().max() > 1e-3
+
+    if plain.fan is None:
+        expected, _ = plain(dropout(x, dates, key), None, dates, key)
+    else:
+        residual, removed = plain.fan(x)
+        plain.fan.forward = lambda _: (dropout(residual, dates, key), removed)
+        expected, _ = plain(x, None, dates, key)
+    torch.testing.assert_close(dropped, expected, rtol=0, atol=1e-14)

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,9 @@ class TinyMarket:
         return Neighbours(index, torch.ones_like(index, dtype=torch.bool), torch.ones(*index.shape, 2))
 
 
-def tiny_network(seed: int = 0, dropout: float = 0.1, quantiles: tuple[float, ...] = ()) -> ATFT_GAT_FAN:
+def tiny_network(
+    seed: int = 0, dropout: float = 0.1, quantiles: tuple[float, ...] = (), **spec_changes: Any
+) -> ATFT_GAT_FAN:
     spec = ModelSpec(
         num_features=NUM_FEATURES,
         horizons=HORIZONS,
@@ -90,6 +93,7 @@ def tiny_network(seed: int = 0, dropout: float = 0.1, quantiles: tuple[float, ..
         gat_heads=2,
         dropout=dropout,
         quantiles=quantiles,
+        **spec_changes,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -7,7 +7,15 @@ import torch
 
 from atft_gat_fan.errors import NonFiniteError, StorageError
 from atft_gat_fan.training import checkpoint
-from atft_gat_fan.training.checkpoint import FILES, TrainingState, load_newest, save_checkpoint
+from atft_gat_fan.training.checkpoint import (
+    BEST_RAW,
+    EMA_FILES,
+    FILES,
+    TrainingState,
+    load_newest,
+    read_tensors,
+    save_checkpoint,
+)
 
 
 def state(step=10, epoch=0, value=1.0):
@@ -18,6 +26,14 @@ def state(step=10, epoch=0, value=1.0):
         optimizer={"step.weight": torch.tensor(float(step)), "exp_avg.weight": torch.randn(3, 2)},
         best={"weight": torch.full((3, 2), -value)},
         progress={"loss": math.nan, "tiny": 5e-324, "third": 1 / 3, "nothing": None},
+    )
+
+
+def with_ema(step=10, value=1.0):
+    return replace(
+        state(step, value=value),
+        ema={"n_averaged": torch.tensor(step), "module.weight": torch.full((3, 2), value / 3)},
+        best_raw={"weight": torch.full((3, 2), value)},
     )
 
 
@@ -75,11 +91,39 @@ def test_rotation_keeps_the_newest_and_with_them_the_best_weights(tmp_path):
     assert torch.equal(load_newest(tmp_path, refuse).best["weight"], state(10).best["weight"])
 
 
-@pytest.mark.parametrize("file", [*FILES, "manifest.json"])
+def test_averaged_weights_come_back_bit_exact_and_the_raw_ones_as_a_file(tmp_path):
+    saved = with_ema()
+    path = save_checkpoint(tmp_path, saved)
+    loaded = load_newest(tmp_path, refuse)
+    assert saved.ema.keys() == loaded.ema.keys()
+    assert all(torch.equal(saved.ema[name], loaded.ema[name]) for name in saved.ema)
+    assert loaded.best_raw == path / BEST_RAW
+    assert torch.equal(read_tensors(loaded.best_raw)["weight"], saved.best_raw["weight"])
+
+
+def test_the_raw_file_is_carried_on_and_outlives_its_checkpoint(tmp_path):
+    first = save_checkpoint(tmp_path, with_ema(10, value=7.0))
+    for step in (20, 30, 40):
+        newest = load_newest(tmp_path, refuse)
+        save_checkpoint(tmp_path, replace(with_ema(step), best_raw=newest.best_raw))
+    assert not first.exists()
+    assert torch.equal(read_tensors(load_newest(tmp_path, refuse).best_raw)["weight"], torch.full((3, 2), 7.0))
+    copies = [path / BEST_RAW for path in tmp_path.iterdir()]
+    assert len({copy.stat().st_ino for copy in copies}) == len(copies) == 2, "damage to one must not reach the other"
+
+
+def test_without_an_ema_there_is_no_trace_of_it(tmp_path):
+    path = save_checkpoint(tmp_path, state())
+    assert sorted(names(path)) == sorted([*FILES, "manifest.json"])
+    loaded = load_newest(tmp_path, refuse)
+    assert (loaded.ema, loaded.best_raw) == ({}, None)
+
+
+@pytest.mark.parametrize("file", [*FILES, *EMA_FILES, "manifest.json"])
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "missing"])
 def test_any_damage_falls_back_to_the_older_one_loudly(tmp_path, file, damage):
-    save_checkpoint(tmp_path, state(10))
-    victim = save_checkpoint(tmp_path, state(20)) / file
+    save_checkpoint(tmp_path, with_ema(10))
+    victim = save_checkpoint(tmp_path, with_ema(20)) / file
     if damage == "flipped":
         flip_a_byte(victim)
     elif damage == "truncated":
@@ -120,7 +164,7 @@ def test_all_damaged_is_an_error_again_and_again(tmp_path):
             load_newest(tmp_path, refuse)
 
 
-@pytest.mark.parametrize("part", ["model", "optimizer"])
+@pytest.mark.parametrize("part", ["model", "optimizer", "ema"])
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 def test_a_non_finite_state_never_replaces_a_finite_one(tmp_path, part, poison):
     save_checkpoint(tmp_path, state(10))

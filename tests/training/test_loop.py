@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from atft_gat_fan.config.plan import EmaPlan, GraphAttentionPlan
 from atft_gat_fan.errors import ConfigError, DataError, InterruptedRunError, NonFiniteError, StorageError
-from atft_gat_fan.training.checkpoint import load_newest
+from atft_gat_fan.losses.multi_horizon import label_counts, multi_horizon_loss
+from atft_gat_fan.training.checkpoint import load_newest, read_tensors
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.runtime import make_runtime
 from atft_gat_fan.training.validation_pass import consecutive_blocks, score_days
+from atft_gat_fan.types import RandomKey
 
 
 def events(folder, kind=None):
@@ -120,19 +123,20 @@ def test_the_schedule_reaches_the_optimizer(run, market):
     assert rates == pytest.approx([0.25e-3, 0.5e-3, *decay])
 
 
+@pytest.fixture
+def turning(make_market):
+    """From the third epoch on, training days show the opposite of what validation days show."""
+    sign = np.ones(60, dtype=np.float32)
+    sign[24:44] = -1
+
+    class Turning(make_market):
+        def blocks(self, epoch):
+            return [(first, 4) for first in (range(4, 24, 4) if epoch < 2 else range(24, 44, 4))]
+
+    return Turning(sign=sign, noise=0.1)
+
+
 class TestEarlyStopping:
-    @pytest.fixture
-    def turning(self, make_market):
-        """From the third epoch on, training days show the opposite of what validation days show."""
-        sign = np.ones(60, dtype=np.float32)
-        sign[24:44] = -1
-
-        class Turning(make_market):
-            def blocks(self, epoch):
-                return [(first, 4) for first in (range(4, 24, 4) if epoch < 2 else range(24, 44, 4))]
-
-        return Turning(sign=sign, noise=0.1)
-
     SETTINGS: ClassVar = {"max_epochs": 12, "patience": 3, "smoothing": 0.3, "scheduler": "constant", "lr": 0.02}
 
     def test_stops_and_restores_the_best_weights(self, run, turning, make_settings):
@@ -170,14 +174,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(run, market, make_network, stop_
     """Stop requests at the first batch, mid-epoch, the last batch, in the validation, in the second epoch."""
     expected, folder = run(market, "straight", checkpoint_every=every, max_epochs=2)
     expected_optimizer = newest(folder).optimizer
-    calls = []
-
-    def stop():
-        calls.append(1)
-        if len(calls) == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    market.after_batch = stop
+    market.after_batch = stop_after(stop_at)
     with pytest.raises(InterruptedRunError) as caught:
         run(market, "stopped", checkpoint_every=every, max_epochs=2)
     assert caught.value.exit_code == 143
@@ -187,6 +184,169 @@ def test_a_stopped_run_goes_on_to_the_same_bits(run, market, make_network, stop_
     assert equal(weights(result.model), weights(expected.model))
     assert equal(newest(folder).optimizer, expected_optimizer)
     assert result.history == expected.history
+
+
+def test_with_every_new_field_at_its_default_20_steps_are_plain_adamw(run, market, make_network, make_settings):
+    """Against a loop written out by hand: dropout keyed by step, clipping, warm-up and cosine, one AdamW."""
+    _, folder = run(market, max_epochs=2, early_stopping=False)
+    model, settings = make_network().train(), make_settings()
+    roles = model.parameter_roles()
+    groups = [
+        {
+            "params": [p for name, p in model.named_parameters() if roles[name].decay == decay],
+            "weight_decay": settings.weight_decay if decay else 0.0,
+        }
+        for decay in (True, False)
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, foreach=False)
+    weights_by_horizon = torch.tensor(settings.horizon_weights)
+    for step, block in enumerate([*market.blocks(0), *market.blocks(1)]):
+        factor = (step + 1) / 2 if step < 2 else 0.5 * (1 + math.cos(math.pi * (step - 2) / 18))
+        for group in optimizer.param_groups:
+            group["lr"] = settings.lr * factor
+        batch = market.batch(*block)
+        optimizer.zero_grad()
+        point = model.forecast(batch, RandomKey(settings.seed, step)).point
+        loss, _ = multi_horizon_loss(point, batch.labels, weights_by_horizon, label_counts(batch.labels))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+        optimizer.step()
+    assert equal(weights(model), dict(newest(folder).model))
+    assert sorted(path.name for path in max(folder.checkpoints.iterdir()).iterdir()) == sorted(
+        ["best.safetensors", "manifest.json", "model.safetensors", "optimizer.safetensors", "progress.json"]
+    )
+
+
+class TestEma:
+    EMA = EmaPlan(0.9)
+
+    def test_raw_training_is_unchanged_and_the_average_is_of_its_steps(self, run, market, make_network):
+        _, plain = run(market, "plain", checkpoint_every=1, keep_checkpoints=100, max_epochs=2)
+        _, folder = run(market, "ema", checkpoint_every=1, keep_checkpoints=100, max_epochs=2, ema=self.EMA)
+        assert equal(newest(plain).model, newest(folder).model)
+        assert equal(newest(plain).optimizer, newest(folder).optimizer)
+        average = weights(make_network())
+        for n, path in enumerate(sorted(folder.checkpoints.iterdir())):
+            decay = min(0.9, (1 + n) / (10 + n))
+            for name, tensor in read_tensors(path / "model.safetensors").items():
+                average[name].lerp_(tensor, 1 - decay)
+        saved = newest(folder).ema
+        assert int(saved["n_averaged"]) == 21
+        for name, tensor in average.items():
+            torch.testing.assert_close(saved[f"module.{name}"], tensor, rtol=1e-6, atol=1e-7)
+
+    def test_averaged_weights_are_validated_kept_and_handed_back_with_the_raw_ones(
+        self, run, market, make_settings, make_network
+    ):
+        result, folder = run(
+            market, checkpoint_every=1000, keep_checkpoints=100, max_epochs=4, early_stopping=False, ema=self.EMA
+        )
+        (at_best,) = [path for path in folder.checkpoints.iterdir() if f"{result.best_step:08d}" in path.name]
+        average = read_tensors(at_best / "ema.safetensors")
+        assert equal(weights(result.model), {n: average[f"module.{n}"] for n in weights(result.model)})
+        assert equal(result.raw_model_state, read_tensors(at_best / "model.safetensors"))
+        assert not equal(weights(result.model), result.raw_model_state)
+        settings = make_settings()
+        objective = Objective(settings, torch.device("cpu"))
+        blocks = consecutive_blocks(market.valid_days, 4)
+        again = score_days(make_runtime(settings), result.model, objective, market.batch, blocks, lambda: False)
+        (record,) = [record for record in result.history if record.step == result.best_step]
+        assert again.rank_ic == record.rank_ic
+
+    def test_the_raw_weights_of_the_best_survive_rotation_and_resuming(self, run, turning, make_network):
+        settings = {**TestEarlyStopping.SETTINGS, "ema": self.EMA, "checkpoint_every": 4}
+        kept, folder = run(turning, "kept", keep_checkpoints=100, **settings)
+        assert kept.best_step < kept.steps - 10
+        (at_best,) = folder.checkpoints.glob(f"step_{kept.best_step:08d}_epoch_{kept.best_step // 5:04d}")
+        rotated, _ = run(turning, "rotated", **settings)
+        again, _ = run(turning, "rotated", network=make_network(seed=5), **settings)
+        for result in (kept, rotated, again):
+            assert equal(result.raw_model_state, read_tensors(at_best / "model.safetensors"))
+        assert equal(weights(again.model), weights(kept.model))
+
+    def test_without_a_best_the_last_weights_of_both_kinds_come_back(self, run, market):
+        market.labels[44:] = math.nan
+        result, folder = run(market, max_epochs=2, ema=self.EMA)
+        last = newest(folder)
+        assert equal(result.raw_model_state, dict(last.model))
+        assert equal(weights(result.model), {name: last.ema[f"module.{name}"] for name in result.raw_model_state})
+
+    def test_an_exception_in_the_validation_leaves_the_raw_weights_in_place(self, run, market, make_network):
+        network = make_network()
+        calls = []
+
+        def fail():
+            calls.append(1)
+            if len(calls) == 12:
+                raise RuntimeError("validation broke")
+
+        _, plain = run(market, "plain", keep_checkpoints=9)
+        (before,) = plain.checkpoints.glob("step_00000010_*")
+        market.after_batch = fail
+        with pytest.raises(RuntimeError, match="validation broke"):
+            run(market, "broken", network=network, ema=self.EMA)
+        assert equal(weights(network), read_tensors(before / "model.safetensors"))
+
+    def test_skipped_steps_are_not_averaged(self, run, market):
+        market.features[12, 0, 0] = math.inf
+        result, folder = run(market, max_epochs=2, ema=self.EMA)
+        assert result.skipped_steps == 4
+        assert int(newest(folder).ema["n_averaged"]) - 1 == 16
+
+    def test_it_is_watched(self, run, market):
+        _, folder = run(market, max_epochs=2, log_every=5, ema=self.EMA)
+        for kind, steps in (("train", [5, 10, 15, 20]), ("watch", [10, 20])):
+            found = events(folder, kind)
+            assert [event["step"] for event in found] == steps
+            assert all(0 < event["ema_distance"] < 1 for event in found)
+
+
+class TestTemperature:
+    MOVING = GraphAttentionPlan(temperature=0.5, start=4.0, share=0.5)
+
+    def test_it_moves_by_step_and_survives_resuming(self, run, market, make_network):
+        network = {"gat_temperature": 0.5}
+        straight, folder = run(
+            market, "straight", network=make_network(**network), max_epochs=2, log_every=1, temperature=self.MOVING
+        )
+        told = [event["gat_temperature"] for event in events(folder, "train")]
+        assert told == pytest.approx([max(0.5, 4.0 - 0.35 * step) for step in range(20)])
+        constant, _ = run(market, "constant", network=make_network(**network), max_epochs=2)
+        assert not equal(weights(straight.model), weights(constant.model))
+        market.after_batch = stop_after(5)
+        with pytest.raises(InterruptedRunError):
+            run(market, "stopped", network=make_network(**network), max_epochs=2, temperature=self.MOVING)
+        market.after_batch = lambda: None
+        resumed, _ = run(market, "stopped", network=make_network(**network), max_epochs=2, temperature=self.MOVING)
+        assert equal(weights(resumed.model), weights(straight.model))
+
+    @pytest.mark.parametrize("ema", [None, EmaPlan(0.9)], ids=["raw", "ema"])
+    def test_evaluation_always_has_the_final_one(self, run, market, make_network, make_settings, ema):
+        slow = replace(self.MOVING, share=1.0)
+        result, _ = run(
+            market, network=make_network(gat_temperature=0.5), max_epochs=1, temperature=slow, ema=ema, lr=1e-9
+        )
+        fixed = make_network(gat_temperature=0.5)
+        fixed.load_state_dict(result.model.state_dict())
+        settings = make_settings()
+        objective = Objective(settings, torch.device("cpu"))
+        blocks = consecutive_blocks(market.valid_days, 4)
+        scores = score_days(make_runtime(settings), fixed, objective, market.batch, blocks, lambda: False)
+        assert result.history[-1].loss_by_horizon == scores.loss_by_horizon
+        batch = market.batch(46, 4)
+        with torch.no_grad():
+            assert torch.equal(result.model.forecast(batch).point, fixed.eval().forecast(batch).point)
+
+
+def stop_after(batches):
+    calls = []
+
+    def stop():
+        calls.append(1)
+        if len(calls) == batches:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return stop
 
 
 def test_a_finished_training_started_again_returns_the_same_result(run, market, make_network):
@@ -291,6 +451,11 @@ def test_the_record_tells_the_whole_story(run, market):
     for event in train:
         assert event["loss"] == pytest.approx(event["loss_1d"] + 0.5 * event["loss_5d"])
         assert min(event[key] for key in ("lr", "grad_norm", "samples_per_second", "peak_rss_bytes")) > 0
+        for group in ("embedding", "temporal", "graph", "head"):
+            assert event[f"lr_{group}"] == event["lr"]
+            assert 0 < event[f"grad_norm_{group}"] < event["grad_norm"]
+        assert "gat_temperature" not in event
+        assert "ema_distance" not in event
     for event, record in zip(events(folder, "valid"), result.history, strict=True):
         assert (event["rank_ic_1d"], event["rank_ic_5d"]) == record.rank_ic_by_horizon
         assert (event["rank_ic"], event["smoothed_rank_ic"], event["best"]) == (
@@ -298,6 +463,8 @@ def test_the_record_tells_the_whole_story(run, market):
             record.smoothed_rank_ic,
             record.best,
         )
+    assert [(event["step"], event["epoch"]) for event in events(folder, "watch")] == [(10, 1), (20, 2)]
+    assert all(event["prediction_p5_1d"] < event["prediction_p95_1d"] for event in events(folder, "watch"))
     assert [event["step"] for event in events(folder, "checkpoint")] == [5, 10, 15, 20]
     assert (told[-1]["reason"], told[-1]["best_step"]) == (result.reason, result.best_step)
 

@@ -3,14 +3,19 @@ import dataclasses
 import pytest
 import torch
 
+from atft_gat_fan.config.plan import GroupPlan, OptimizerPlan
 from atft_gat_fan.training.optim import (
     build_optimizer,
+    gradient_norms,
+    learning_rates,
     load_optimizer_tensors,
     optimizer_tensors,
     parameter_groups,
     parameter_groups_table,
-    set_learning_rate,
+    schedule_learning_rates,
 )
+
+MULTIPLIED = OptimizerPlan(embedding=GroupPlan(lr=0.5), graph=GroupPlan(weight_decay=3.0), head=GroupPlan(2.0, 0.0))
 
 
 def pretend_gradients(model, seed):
@@ -102,7 +107,7 @@ def test_state_survives_the_round_trip_to_the_same_next_step(make_network, make_
     again = build_optimizer(resumed, make_settings())
     load_optimizer_tensors(again, resumed, saved)
     for each, its in ((model, optimizer), (resumed, again)):
-        set_learning_rate(its, 0.003)
+        schedule_learning_rates(its, 0.3)
         steps(each, its, [7])
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
 
@@ -116,7 +121,61 @@ def test_state_of_another_model_is_refused(make_network, make_settings):
         load_optimizer_tensors(optimizer, model, {name: t for name, t in saved.items() if name != first})
 
 
-def test_learning_rate_reaches_every_group(make_network, make_settings):
-    optimizer = build_optimizer(make_network(), make_settings())
-    set_learning_rate(optimizer, 0.123)
-    assert {group["lr"] for group in optimizer.param_groups} == {0.123}
+def test_the_schedule_multiplies_every_groups_own_rate(make_network, make_settings):
+    optimizer = build_optimizer(make_network(), make_settings(lr=0.01, optimizer_groups=MULTIPLIED))
+    for factor in (0.25, 1.0, 0.5):
+        schedule_learning_rates(optimizer, factor)
+        rates = {"embedding": 0.005, "temporal": 0.01, "graph": 0.01, "head": 0.02}
+        assert learning_rates(optimizer) == {group: rate * factor for group, rate in rates.items()}
+        assert all(group["lr"] == rates[group["group"]] * factor for group in optimizer.param_groups)
+
+
+def test_multipliers_change_their_layer_type_and_nothing_else(make_network, make_settings):
+    settings = make_settings(weight_decay=0.1, optimizer_groups=MULTIPLIED)
+    ours, plain = make_network(), make_network()
+    roles = plain.parameter_roles()
+    rates = {"embedding": 0.005, "temporal": 0.01, "graph": 0.01, "head": 0.02}
+    decays = {"embedding": 0.1, "temporal": 0.1, "graph": 0.3, "head": 0.0}
+    oracle = torch.optim.AdamW(
+        [
+            {
+                "params": [p],
+                "lr": rates[roles[name].group],
+                "weight_decay": decays[roles[name].group] if roles[name].decay else 0.0,
+            }
+            for name, p in plain.named_parameters()
+        ],
+        betas=settings.betas,
+        eps=settings.eps,
+        foreach=False,
+    )
+    steps(ours, build_optimizer(ours, settings), range(3))
+    steps(plain, oracle, range(3))
+    for (name, a), b in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=0, msg=name)
+    default = make_network()
+    steps(default, build_optimizer(default, make_settings(weight_decay=0.1)), range(3))
+    for (name, a), b in zip(ours.named_parameters(), default.parameters(), strict=True):
+        untouched = roles[name].group == "temporal" or (roles[name].group == "graph" and not roles[name].decay)
+        assert torch.equal(a, b) == untouched, name
+
+
+def test_the_table_holds_what_the_optimizer_uses(make_network, make_settings):
+    model, settings = make_network(), make_settings(lr=0.01, weight_decay=0.1, optimizer_groups=MULTIPLIED)
+    table = parameter_groups_table(model, settings)
+    for row, group in zip(table, build_optimizer(model, settings).param_groups, strict=True):
+        assert (row["group"], row["lr"], row["weight_decay"]) == (group["group"], group["lr"], group["weight_decay"])
+        assert row["num_tensors"] == len(group["params"]) == len(row["names"])
+        assert row["num_parameters"] == sum(p.numel() for p in group["params"])
+
+
+def test_gradient_norms_are_those_of_each_layer_type(make_network, make_settings):
+    model = make_network()
+    optimizer = build_optimizer(model, make_settings())
+    pretend_gradients(model, 1)
+    roles = model.parameter_roles()
+    norms = gradient_norms(optimizer)
+    assert norms.keys() == {"embedding", "temporal", "graph", "head"}
+    for group, norm in norms.items():
+        gradients = [p.grad.flatten() for name, p in model.named_parameters() if roles[name].group == group]
+        torch.testing.assert_close(norm, torch.cat(gradients).norm(), rtol=1e-6, atol=0)

@@ -1,7 +1,8 @@
 import pytest
 
+from atft_gat_fan.config.plan import EmaPlan, GraphAttentionPlan, GroupPlan, OptimizerPlan, RunPlan
 from atft_gat_fan.config.schema import Config
-from atft_gat_fan.training.settings import TrainSettings, config_digest
+from atft_gat_fan.training.settings import TrainSettings, WandbSettings, config_digest
 
 
 @pytest.mark.parametrize(
@@ -12,6 +13,8 @@ from atft_gat_fan.training.settings import TrainSettings, config_digest
         {"data": {"window": 9}},
         {"train": {"max_epochs": 1}},
         {"model": {"dropout": 0}},
+        {"improvements": {"use_ema": True}},
+        {"optimizer": {"groups": {"head": {"lr": 2}}}},
     ],
 )
 def test_the_digest_names_what_is_trained(change):
@@ -25,6 +28,8 @@ def test_the_digest_names_what_is_trained(change):
         {"data": {"num_workers": 2}},
         {"train": {"log_every": 1}},
         {"evaluation": {"cost_bps": 1}},
+        {"improvements": {"enable_wandb": True}},
+        {"wandb": {"project": "other"}},
     ],
 )
 def test_the_digest_leaves_out_where_and_how_it_runs(change):
@@ -54,11 +59,17 @@ def test_every_knob_of_the_configuration_arrives():
                 "checkpoint_every": "15m",
                 "keep_checkpoints": 16,
                 "log_every": 17,
-                "tensorboard": False,
             },
+            "wandb": {"project": "ours", "entity": "us", "tags": ["a", "b"]},
         }
     )
-    assert TrainSettings.from_config(config) == TrainSettings(
+    plan = RunPlan(
+        ema=EmaPlan(0.9),
+        graph_attention=GraphAttentionPlan(0.5, 2.0, 0.3),
+        optimizer=OptimizerPlan(head=GroupPlan(2.0)),
+        loggers=("jsonl", "wandb"),
+    )
+    assert TrainSettings.from_config(config, plan, (0.1, 0.2)) == TrainSettings(
         digest=config_digest(config),
         seed=1,
         batch_size=2,
@@ -87,5 +98,18 @@ def test_every_knob_of_the_configuration_arrives():
         keep_checkpoints=16,
         log_every=17,
         num_workers=18,
-        loggers=("jsonl",),
+        huber_deltas=(0.1, 0.2),
+        ema=EmaPlan(0.9),
+        temperature=GraphAttentionPlan(0.5, 2.0, 0.3),
+        optimizer_groups=OptimizerPlan(head=GroupPlan(2.0)),
+        loggers=("jsonl", "wandb"),
+        wandb=WandbSettings("ours", "us", ("a", "b"), config.model_dump(mode="json")),
     )
+
+
+def test_a_plan_without_improvements_gives_the_default_components():
+    settings = TrainSettings.from_config(Config(), RunPlan(), None)
+    bare = TrainSettings(digest="", horizons=(), horizon_weights=())
+    for name in ("huber_deltas", "ema", "temperature", "optimizer_groups"):
+        assert getattr(settings, name) == getattr(bare, name)
+    assert settings.loggers == ("jsonl", "tensorboard")

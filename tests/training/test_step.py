@@ -112,6 +112,43 @@ def test_days_without_labels_change_nothing(bench, market):
     assert equal(bench.tensors(), before)
 
 
+@pytest.mark.parametrize("clip_norm", [None, 1e-4])
+def test_gradient_norms_by_layer_type_are_those_before_clipping(bench, market, clip_norm):
+    free = bench(clip_norm=None)
+    report = bench(clip_norm=clip_norm).step([market.batch(10, 4)], step=0)
+    free.step([market.batch(10, 4)], step=0)
+    roles = free.model.parameter_roles()
+    assert report.grad_norm_by_group.keys() == {"embedding", "temporal", "graph", "head"}
+    for group, norm in report.grad_norm_by_group.items():
+        parts = [gradient.flatten() for name, gradient in free.gradients().items() if roles[name].group == group]
+        assert norm == pytest.approx(float(torch.cat(parts).norm()), rel=1e-4)
+    assert math.hypot(*report.grad_norm_by_group.values()) == pytest.approx(report.grad_norm, rel=1e-6)
+
+
+def test_huber_deltas_change_the_loss_of_their_horizon(bench, market):
+    def losses(deltas):
+        return bench(huber_deltas=deltas).step([market.batch(10, 4)], step=0).loss_by_horizon
+
+    squared = losses(None)
+    assert losses((1.0, 1.0)) == pytest.approx([0.5 * loss for loss in squared], rel=1e-6)
+    first_linear = losses((0.001, 1.0))
+    assert first_linear[0] < 0.2 * squared[0]
+    assert first_linear[1] == pytest.approx(0.5 * squared[1], rel=1e-6)
+
+
+def test_adam_does_not_swallow_the_small_gradients_behind_a_small_head(bench, market):
+    """Raw daily labels: next to a gradient of its own size, eps would decide the step."""
+    small = bench({"dropout": 0.0, "head_init_std": 0.01, "head_layer_scale": 0.1})
+    market.labels.mul_(0.5)  # standard deviation 0.01
+    small.step([market.batch(10, 8)], step=0)
+    sizes = torch.cat([gradient.flatten().abs() for gradient in small.gradients().values()])
+    moving = sizes[sizes > 0]
+    eps = small.optimizer.defaults["eps"]
+    assert float((moving < 10 * eps).float().mean()) < 0.01
+    assert float((moving < 10 * 1e-8).float().mean()) > 0.2, "torch's default eps would have"
+    assert len(moving) > 0.8 * len(sizes)
+
+
 def test_clipping_limits_the_norm_and_keeps_the_direction(bench, market):
     free, clipped = bench(clip_norm=None), bench(clip_norm=1e-4)
     reports = [each.step([market.batch(10, 4)], step=0) for each in (free, clipped)]

@@ -59,6 +59,12 @@ def test_dropout_is_off_no_gradient_is_kept_and_training_goes_on(score, make_net
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_network_in_evaluation_mode_stays_there(score, make_network, market):
+    model = make_network().eval()
+    score(model, market)
+    assert not model.training
+
+
 def test_a_horizon_without_labels_is_unknown_and_leaves_the_mean_alone(score, make_network, market):
     market.labels[..., 1] = torch.nan
     scores = score(make_network(), market)

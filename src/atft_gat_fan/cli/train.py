@@ -77,12 +77,11 @@ def _configs(overrides: Sequence[str], multirun: bool) -> "list[Config]":
 
 
 def _describe(configs: "Sequence[Config]", output: "Output") -> None:
-    from omegaconf import OmegaConf
-
+    from atft_gat_fan.cli.dry_run import run_description
     from atft_gat_fan.runs.describe import describe
 
     runs = [{**describe(config), "config": config.model_dump(mode="json")} for config in configs]
-    output.result(_one_or_all(runs), text="\n".join(OmegaConf.to_yaml(OmegaConf.create(run)) for run in runs))
+    output.result(_one_or_all(runs), text="\n".join(map(run_description, runs)))
 
 
 def _show(runs: Sequence[Path], output: "Output") -> None:

@@ -2,47 +2,110 @@
 
 from collections.abc import Iterator
 
-from atft_gat_fan.config.plan import RunPlan
-from atft_gat_fan.config.schema import Config, ImprovementsConfig
+from atft_gat_fan.config.plan import (
+    EmaPlan,
+    FreqDropoutPlan,
+    GraphAttentionPlan,
+    GroupPlan,
+    HeadPlan,
+    LossPlan,
+    OptimizerPlan,
+    RunPlan,
+)
+from atft_gat_fan.config.schema import Config, GroupConfig, ImprovementsConfig
 from atft_gat_fan.errors import ConfigError
 
-TITLES = {
-    "output_head_small_init": "small-initialised output head, 4.1",
-    "gat_temperature": "temperature of the graph attention, 4.3",
-    "freq_dropout_p": "FreqDropout, 4.2",
-    "use_ema": "EMA teacher, 4.5",
-    "huber_loss": "multi-horizon Huber loss, 4.4",
+SMALL_INIT_STD = 0.01
+
+NOT_AVAILABLE = {
     "online_normalization": "streaming normalisation, 4.7",
-    "enable_wandb": "Weights & Biases, 4.9",
     "auto_recover_oom": "recovery from running out of memory, 4.10",
 }
 
 
 def resolve(config: Config) -> RunPlan:
-    """What stands in each slot of a run under this configuration.
+    """What stands in each slot of a run under this configuration. Defaults give `RunPlan()`.
 
-    Raises ConfigError naming every improvement that is switched on: none of them is available yet.
+    Raises ConfigError with every switch that is not available yet or can change nothing here.
     """
-    asked = list(_switched_on(config))
-    if asked:
-        raise ConfigError("\n".join(asked))
-    return RunPlan(loggers=("jsonl", "tensorboard") if config.train.tensorboard else ("jsonl",))
+    problems = [*_unavailable(config.improvements), *_without_effect(config)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return RunPlan(
+        head=_head(config),
+        graph_attention=_graph_attention(config),
+        freq_dropout=_freq_dropout(config),
+        loss=_loss(config),
+        ema=_ema(config),
+        optimizer=_optimizer(config),
+        loggers=_loggers(config),
+    )
 
 
-def _switched_on(config: Config) -> Iterator[str]:
-    for name, field in ImprovementsConfig.model_fields.items():
-        value = getattr(config.improvements, name)
-        if value != field.default:
-            yield _refusal(f"improvements.{name}={_text(value)}", name, _text(field.default))
-    if config.ema.enabled:
-        yield _refusal("ema.enabled=true", "use_ema", "false")
-    if config.loss.type != "mse":
-        yield _refusal(f"loss.type={config.loss.type}", "huber_loss", "mse")
+def _unavailable(improvements: ImprovementsConfig) -> Iterator[str]:
+    for name, title in NOT_AVAILABLE.items():
+        if getattr(improvements, name):
+            yield f"improvements.{name}=true is not available yet ({title}); leave it at false"
 
 
-def _refusal(setting: str, improvement: str, default: str) -> str:
-    return f"{setting} is not available yet ({TITLES[improvement]}); leave it at {default}"
+def _without_effect(config: Config) -> Iterator[str]:
+    """Switches for a part that this network does not have: ignored, they would look as if they had done something."""
+    temperature, start = config.improvements.gat_temperature, config.model.gat.temperature_start
+    if not config.model.gat.enabled and (temperature != 1.0 or start is not None):
+        key = f"improvements.gat_temperature={temperature}" if start is None else f"model.gat.temperature_start={start}"
+        default = "1.0" if start is None else "null"
+        yield f"{key} expects a graph attention, found model.gat.enabled=false; enable that, or leave this at {default}"
+    num_bins, width = config.data.window // 2, config.model.freq_dropout.max_width
+    if config.improvements.freq_dropout_p and width > num_bins:
+        yield (
+            f"expected model.freq_dropout.max_width of at most {num_bins}, the frequencies of a window of "
+            f"{config.data.window} days beside its mean, got {width}; lower it, or lengthen data.window"
+        )
 
 
-def _text(value: object) -> str:
-    return str(value).lower()
+def _head(config: Config) -> HeadPlan:
+    if not config.improvements.output_head_small_init:
+        return HeadPlan()
+    return HeadPlan(init_std=SMALL_INIT_STD, layer_scale=config.model.head.layer_scale)
+
+
+def _graph_attention(config: Config) -> GraphAttentionPlan:
+    temperature, gat = config.improvements.gat_temperature, config.model.gat
+    if gat.temperature_start is None:
+        return GraphAttentionPlan(temperature)
+    return GraphAttentionPlan(temperature, gat.temperature_start, gat.temperature_share)
+
+
+def _freq_dropout(config: Config) -> FreqDropoutPlan | None:
+    p, how = config.improvements.freq_dropout_p, config.model.freq_dropout
+    return FreqDropoutPlan(p, how.max_width, how.rescale) if p else None
+
+
+def _loss(config: Config) -> LossPlan:
+    by = _turned_on(
+        {"improvements.huber_loss": config.improvements.huber_loss, "loss.type": config.loss.type == "huber"}
+    )
+    return LossPlan("huber", config.loss.huber_delta, by) if by else LossPlan()
+
+
+def _ema(config: Config) -> EmaPlan | None:
+    by = _turned_on({"improvements.use_ema": config.improvements.use_ema, "ema.enabled": config.ema.enabled})
+    return EmaPlan(config.ema.decay, config.ema.warmup, by) if by else None
+
+
+def _turned_on(keys: dict[str, bool]) -> tuple[str, ...]:
+    return tuple(key for key, on in keys.items() if on)
+
+
+def _optimizer(config: Config) -> OptimizerPlan:
+    def plan(group: GroupConfig) -> GroupPlan:
+        return GroupPlan(group.lr, group.weight_decay)
+
+    groups = config.optimizer.groups
+    return OptimizerPlan(plan(groups.embedding), plan(groups.temporal), plan(groups.graph), plan(groups.head))
+
+
+def _loggers(config: Config) -> tuple[str, ...]:
+    return _turned_on(
+        {"jsonl": True, "tensorboard": config.train.tensorboard, "wandb": config.improvements.enable_wandb}
+    )

@@ -19,16 +19,21 @@ def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like `name`, or None when nothing is.
 
-    The last parts are compared, and the whole names only where those tie: a key is often right and
-    just its section wrong (`lr` for `optimizer.lr`).
+    The last parts count most, because a key is often right and just its section wrong (`lr` for `optimizer.lr`);
+    the sections half as much, and the whole names where all that ties.
     """
+    section, _, last = name.rpartition(".")
 
     def likeness(candidate: str) -> tuple[float, float]:
-        last = SequenceMatcher(None, name.rpartition(".")[2], candidate.rpartition(".")[2]).ratio()
-        return last, SequenceMatcher(None, name, candidate).ratio()
+        its_section, _, its_last = candidate.rpartition(".")
+        return _ratio(last, its_last) + 0.5 * _ratio(section, its_section), _ratio(name, candidate)
 
-    best = max(known, key=likeness, default=None)
-    return best if best is not None and likeness(best)[0] >= 0.6 else None
+    alike = [candidate for candidate in known if _ratio(last, candidate.rpartition(".")[2]) >= 0.6]
+    return max(alike, key=likeness, default=None)
+
+
+def _ratio(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -7,10 +7,70 @@ top-level key of a run's `plan.json`.
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+Group = Literal["embedding", "temporal", "graph", "head"]
+"""Layer types that can have a learning rate and weight decay of their own."""
+
+
+@dataclass(frozen=True)
+class HeadPlan:
+    """Initial weights of the output head; `layer_scale` is the initial value of a learned scale per horizon, if any."""
+
+    init_std: float = 1e-3
+    layer_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class GraphAttentionPlan:
+    """Divisor of the attention logits; with `start`, it moves linearly from there to `temperature` over `share`."""
+
+    temperature: float = 1.0
+    start: float | None = None
+    share: float = 0.0
+    """Of the planned steps."""
+
+
+@dataclass(frozen=True)
+class FreqDropoutPlan:
+    p: float
+    max_width: int = 3
+    rescale: bool = False
+
 
 @dataclass(frozen=True)
 class LossPlan:
-    kind: Literal["mse"] = "mse"
+    """`delta` in label units: one for all horizons, one each, or `auto` (0.55 standard deviations); None without Huber.
+
+    `by`: the keys that turned Huber on.
+    """
+
+    kind: Literal["mse", "huber"] = "mse"
+    delta: float | tuple[float, ...] | Literal["auto"] | None = None
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EmaPlan:
+    """`by`: the keys that turned it on."""
+
+    decay: float
+    warmup: bool = True
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """Multipliers of the base learning rate and weight decay."""
+
+    lr: float = 1.0
+    weight_decay: float = 1.0
+
+
+@dataclass(frozen=True)
+class OptimizerPlan:
+    embedding: GroupPlan = GroupPlan()
+    temporal: GroupPlan = GroupPlan()
+    graph: GroupPlan = GroupPlan()
+    head: GroupPlan = GroupPlan()
 
 
 @dataclass(frozen=True)
@@ -27,7 +87,12 @@ class ExecutorPlan:
 class RunPlan:
     """Which component stands in each slot of a run."""
 
+    head: HeadPlan = HeadPlan()
+    graph_attention: GraphAttentionPlan = GraphAttentionPlan()
+    freq_dropout: FreqDropoutPlan | None = None
     loss: LossPlan = LossPlan()
+    ema: EmaPlan | None = None
+    optimizer: OptimizerPlan = OptimizerPlan()
     normalizer: NormalizerPlan = NormalizerPlan()
     executor: ExecutorPlan = ExecutorPlan()
     loggers: tuple[str, ...] = ("jsonl", "tensorboard")
@@ -42,7 +107,7 @@ class ModelSpec:
 
     `num_features` F numeric inputs, `num_categories` values of the static category (0: none),
     `num_covariates` C calendar facts (0: none), `fan_top_k` frequencies taken out (0: FAN off),
-    `gat_heads` (0: graph attention off).
+    `gat_heads` (0: graph attention off). `head_layer_scale` None: no learned scale. `freq_dropout_p` 0: none.
     """
 
     num_features: int
@@ -60,3 +125,9 @@ class ModelSpec:
     gat_heads: int = 4
     gat_chunk_size: int | None = None
     gradient_checkpointing: bool = False
+    head_init_std: float = 1e-3
+    head_layer_scale: float | None = None
+    gat_temperature: float = 1.0
+    freq_dropout_p: float = 0.0
+    freq_dropout_max_width: int = 3
+    freq_dropout_rescale: bool = False

@@ -41,14 +41,21 @@ class ColumnsConfig(Section):
     """Names of the panel's columns."""
 
     code: str = "Code"
+    """Name of the stock."""
     date: str = "Date"
+    """Trading day."""
     open: str = "Open"
+    """First price of the day, in any currency."""
     high: str = "High"
+    """Highest price of the day."""
     low: str = "Low"
+    """Lowest price of the day."""
     close: str = "Close"
+    """Last price of the day."""
     adj_close: str | None = None
     """Adjusted close; by default `AdjClose` or `AdjustmentClose` if the panel has one, else the close."""
     volume: str = "Volume"
+    """Shares traded on the day."""
     static: str | None = "sector33"
     """A static category of each stock, ignored when the panel has no such column."""
     label: str = "target_{h}d"
@@ -63,9 +70,13 @@ class SyntheticConfig(Section):
     """The seeded artificial market of `data.source: synthetic`."""
 
     num_stocks: Positive = 60
+    """Stocks, listed and delisted ones counted."""
     num_days: Positive = 750
+    """Trading days."""
     num_sectors: Positive = 6
+    """Sectors, each with a return of its own."""
     seed: int = 7
+    """Of the market's random numbers; `seed` is that of the training."""
     signal: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Daily rank correlation of the planted signal with the next day's return (the oracle's RankIC@1d)."""
     churn: Annotated[float, Field(ge=0, le=1)] = 0.2
@@ -126,7 +137,9 @@ class SplitConfig(Section):
     valid_end: date | None = None
     """Last validation day; the test days follow."""
     train_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.70
+    """Share of the days to train on, where `train_end` is not given."""
     valid_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of the days to validate on, where `valid_end` is not given; the rest is for the test."""
     purge: NonNegative | None = None
     """Trading days left out between splits; default and least: the longest horizon + 1."""
     embargo: NonNegative = 0
@@ -161,16 +174,44 @@ class GraphConfig(Section):
 
 
 class FanConfig(Section):
+    """Frequency adaptive normalisation."""
+
     enabled: bool = True
+    """Take the strongest frequencies out of each window; without it the network has no such part."""
     top_k: Annotated[int, Field(ge=1, le=2)] = 1
     """Frequencies taken out per sample and channel."""
 
 
 class GatConfig(Section):
+    """Graph attention over each day's stocks."""
+
     enabled: bool = True
+    """Score each stock with its neighbours; without it, by itself."""
     num_heads: Positive = 4
+    """Heads of the graph attention; must divide hidden_size."""
     chunk_size: Positive | None = None
     """Query stocks computed at a time; null: all at once."""
+    temperature_start: PositiveFloat | None = None
+    """Temperature at the first step, moving linearly to `improvements.gat_temperature`; null: constant."""
+    temperature_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Share of the planned steps after which it has moved there; used with `temperature_start`."""
+
+
+class HeadConfig(Section):
+    """The output head."""
+
+    layer_scale: PositiveFloat = 0.1
+    """Initial learned scale of each horizon's output, with `improvements.output_head_small_init`;
+    about 1e-5 would freeze the head."""
+
+
+class FreqDropoutConfig(Section):
+    """How `improvements.freq_dropout_p` masks."""
+
+    max_width: Positive = 3
+    """Widest band, in frequency bins; at most half of `data.window`."""
+    rescale: bool = False
+    """Divide what is kept by its expected share, as ordinary dropout does."""
 
 
 class ModelConfig(Section):
@@ -181,11 +222,15 @@ class ModelConfig(Section):
     num_heads: Positive = 4
     """Heads of the temporal attention; must divide hidden_size."""
     lstm_layers: Positive = 1
+    """Layers of the LSTM."""
     dropout: Probability = 0.1
+    """Share of hidden values dropped in training."""
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     """Quantiles forecast beside the point; must contain 0.5, which then is the point."""
     fan: FanConfig = FanConfig()
     gat: GatConfig = GatConfig()
+    head: HeadConfig = HeadConfig()
+    freq_dropout: FreqDropoutConfig = FreqDropoutConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelConfig":
@@ -202,8 +247,11 @@ class ModelConfig(Section):
 
 class LossConfig(Section):
     type: Literal["mse", "huber"] = "mse"
+    """Squared error or Huber; `huber` is the same as `improvements.huber_loss: true`."""
     huber_delta: PositiveFloat | tuple[PositiveFloat, ...] | Literal["auto"] = 0.01
-    """Where Huber turns from square to linear, in label units."""
+    """Where Huber turns from square to linear, in label units (`labels.transform`): one number, a list with one a
+    horizon, or `auto`, 0.55 standard deviations of each horizon's training labels. At 1 on raw returns no error ever
+    reaches it, and Huber is exactly half the squared error."""
     multi_horizon_weights: tuple[NonNegativeFloat, ...] | None = None
     """One weight per horizon; default 1, .8, .7, .5, .3 at 1, 2, 3, 5, 10 days, interpolated between."""
     quantile_weight: NonNegativeFloat = 1.0
@@ -211,10 +259,14 @@ class LossConfig(Section):
 
 
 class EmaConfig(Section):
+    """Exponential moving average of the weights."""
+
     enabled: bool = False
+    """Evaluate and export the average; `true` is the same as `improvements.use_ema: true`."""
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """Share of the average that stays at each optimizer step."""
     warmup: bool = True
-    """Use min(decay, (1 + n) / (10 + n)) after n updates."""
+    """Use min(decay, (1 + n) / (10 + n)) after n updates, so that a short run does not export its first weights."""
 
 
 class GradScalerConfig(Section):
@@ -222,21 +274,47 @@ class GradScalerConfig(Section):
     """First loss scale of fp16 training (`amp: fp16`)."""
 
 
+class GroupConfig(Section):
+    """One layer type."""
+
+    lr: PositiveFloat = 1.0
+    """Multiplier of `optimizer.lr`."""
+    weight_decay: NonNegativeFloat = 1.0
+    """Multiplier of `optimizer.weight_decay`."""
+
+
+class GroupsConfig(Section):
+    """Learning rate and weight decay by layer type."""
+
+    embedding: GroupConfig = GroupConfig()
+    """Static and calendar embeddings and the variable selection."""
+    temporal: GroupConfig = GroupConfig()
+    """Frequency adaptive normalisation, LSTM and temporal attention."""
+    graph: GroupConfig = GroupConfig()
+    """Graph attention and its gate."""
+    head: GroupConfig = GroupConfig()
+    """The outputs of each horizon."""
+
+
 class OptimizerConfig(Section):
     """AdamW."""
 
     lr: PositiveFloat = 1e-3
+    """Highest learning rate, reached after the warm-up."""
     betas: tuple[Probability, Probability] = (0.9, 0.98)
+    """Decay of the running mean of gradients, and of their squares, at each step."""
     eps: PositiveFloat = 1e-12
     """Small, because gradients of return-sized losses are."""
     weight_decay: NonNegativeFloat = 0.01
-    """On weights only: never on norms, biases or layer scales."""
+    """Share of a weight taken off at each step, times the learning rate; never on norms, biases or layer scales."""
     clip_norm: PositiveFloat | None = 1.0
     """Largest global gradient norm; null: no clipping."""
+    groups: GroupsConfig = GroupsConfig()
 
 
 class EarlyStoppingConfig(Section):
     enabled: bool = True
+    """Stop once validation no longer improves; the best weights are kept either way."""
     patience: Positive = 3
     """Validations without a better smoothed RankIC before training stops."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.3
@@ -245,14 +323,17 @@ class EarlyStoppingConfig(Section):
 
 class TrainConfig(Section):
     max_epochs: Positive = 8
+    """Passes over the training days at most."""
     max_steps: Positive | None = None
     """Optimizer steps at most, whatever max_epochs says."""
     checkpoint_every: Positive | str = 200
     """Steps between checkpoints, or minutes as `10m`."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    """Newest checkpoints that stay on disk."""
     log_every: Positive = 10
     """Steps between records of loss, learning rate and speed."""
     tensorboard: bool = True
+    """Also draw the events as curves for TensorBoard."""
 
     @field_validator("checkpoint_every")
     @classmethod
@@ -262,13 +343,32 @@ class TrainConfig(Section):
         return value
 
 
+class WandbConfig(Section):
+    """Weights & Biases, with `improvements.enable_wandb`. WANDB_MODE=offline needs neither network nor login."""
+
+    project: str = "atft-gat-fan"
+    """Project the run is shown in."""
+    entity: str | None = None
+    """User or team that owns the project; null: the account that is logged in."""
+    tags: tuple[str, ...] = ()
+    """Labels of the run."""
+
+
 class LightGBMConfig(Section):
+    """The LightGBM baseline."""
+
     num_rounds: Positive = 200
+    """Trees a horizon."""
     learning_rate: PositiveFloat = 0.05
+    """Share of each tree that is added."""
     num_leaves: Annotated[int, Field(ge=2)] = 31
+    """Leaves of a tree at most."""
     min_data_in_leaf: Positive = 200
+    """Rows a leaf must have."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Share of the features a tree may use."""
     bagging_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Share of the rows a tree is grown on."""
     max_rows: Positive = 1_000_000
     """Training rows at most: the newest days that fit."""
 
@@ -280,6 +380,7 @@ class EvaluationConfig(Section):
         "ridge",
         "lightgbm",
     )
+    """Rankings shown beside the model's."""
     lightgbm: LightGBMConfig = LightGBMConfig()
     num_quantiles: Annotated[int, Field(ge=2)] = 10
     """Groups of the quantile returns and the long-short portfolio (fewer when a day has too few stocks)."""
@@ -291,19 +392,28 @@ class ImprovementsConfig(Section):
     """The opt-in improvements; every default is the behaviour without them."""
 
     output_head_small_init: bool = False
+    """4.1 Small initial weights in the output head, and a learned scale per horizon (`model.head.layer_scale`)."""
     gat_temperature: PositiveFloat = 1.0
+    """4.3 Divisor of the graph-attention logits: below 1 sharper, above 1 flatter."""
     freq_dropout_p: Probability = 0.0
+    """4.2 Chance that a training sample loses a band of frequencies (`model.freq_dropout`)."""
     use_ema: bool = False
+    """4.5 Evaluate and export an exponential moving average of the weights (`ema`)."""
     huber_loss: bool = False
+    """4.4 Huber loss instead of squared error (`loss.huber_delta`)."""
     online_normalization: bool = False
+    """4.7 Stream the store and normalise each batch; not available yet."""
     enable_wandb: bool = False
+    """4.9 Also log to Weights & Biases (`wandb`)."""
     auto_recover_oom: bool = False
+    """4.10 Retry in smaller pieces when memory runs out; not available yet."""
 
 
 class Config(Section):
     """The whole configuration."""
 
     seed: NonNegative = 42
+    """Of everything random: initial weights, order of the days, dropout."""
     batch_size: Positive = 8
     """Trading days a batch, each with all its stocks."""
     accumulate_grad_batches: Positive = 1
@@ -328,6 +438,7 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     train: TrainConfig = TrainConfig()
+    wandb: WandbConfig = WandbConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     improvements: ImprovementsConfig = ImprovementsConfig()
 
@@ -339,6 +450,10 @@ class Config(Section):
             raise ValueError(
                 f"horizons {names} need {len(horizons)} weights, got {len(weights)} (loss.multi_horizon_weights)"
             )
+        deltas = self.loss.huber_delta
+        if isinstance(deltas, tuple) and len(deltas) != len(horizons):
+            names = ",".join(map(str, horizons))
+            raise ValueError(f"horizons {names} need {len(horizons)} deltas, got {len(deltas)} (loss.huber_delta)")
         least = max(horizons) + 1
         if self.split.purge is not None and self.split.purge < least:
             raise ValueError(f"expected split.purge of at least max(horizons) + 1 = {least}, got {self.split.purge}")

@@ -1,11 +1,12 @@
 """The figures of a run's training, from its own record (`events.jsonl`)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atft_gat_fan.config.plan import Group
 from atft_gat_fan.evaluation.evaluate import name_of
 from atft_gat_fan.reporting import figures
 from atft_gat_fan.reporting.numbers import compact, fixed
@@ -13,17 +14,29 @@ from atft_gat_fan.reporting.page import Chart
 from atft_gat_fan.reporting.theme import ACCENT, DASHES, GREYS, HALF_WIDTH
 
 LOSS_POINTS = 120
+LAYER_TYPES = get_args(Group)
 
 Event = Mapping[str, Any]
 FloatArray = NDArray[np.float64]
 
 
 def training_charts(events: Sequence[Event], horizons: Sequence[int]) -> list[Chart]:
-    """Losses per horizon, validation RankIC with the chosen epoch, learning rate: from the run's own record."""
+    """Losses, validation RankIC with the chosen epoch, predictions, gradients, learning rates, distance of the EMA.
+
+    A record without one of these gives no chart of it.
+    """
     train, valid = _latest(events, "train"), _latest(events, "valid")
     if not train and not valid:
         return [Chart("Training", "The run left no record of its training (events.jsonl).")]
-    charts = [_loss_chart(train, valid, horizons), _validation_chart(valid, events), _learning_rate_chart(train)]
+    watch = _latest(events, "watch")
+    charts = [
+        _loss_chart(train, valid, horizons),
+        _validation_chart(valid, events),
+        _learning_rate_chart(train),
+        _prediction_chart(watch, horizons),
+        _gradient_chart(train),
+        _ema_chart(train or watch),
+    ]
     return [chart for chart in charts if chart is not None]
 
 
@@ -81,15 +94,80 @@ def _validation_chart(valid: Sequence[Event], events: Sequence[Event]) -> Chart 
 
 
 def _learning_rate_chart(train: Sequence[Event]) -> Chart | None:
+    """One line where all layer types share the rate, else one each."""
     steps, rate = _column(train, "lr")
     if not len(steps):
         return None
+    note = f"Warm-up, then the schedule; highest {compact(float(rate.max()))}"
+    lines = [figures.Line("", steps, rate, ACCENT)]
+    by_group = {group: _column(train, f"lr_{group}") for group in LAYER_TYPES}
+    rates = {group: column for group, column in by_group.items() if len(column[0])}
+    if any(not np.array_equal(values, rate) for _, values in rates.values()):
+        note += ". By layer type"
+        lines = [
+            figures.Line(group, x, y, colour, dash)
+            for (group, (x, y)), colour, dash in zip(rates.items(), (ACCENT, *GREYS), DASHES, strict=False)
+        ]
     return Chart(
         "Learning rate",
-        f"Warm-up, then the schedule; highest {compact(float(rate.max()))}.",
+        f"{note}.",
+        figures.line_chart(lines, label="Learning rate by step", width=HALF_WIDTH, height=240, x_label="step"),
+        wide=False,
+    )
+
+
+def _prediction_chart(watch: Sequence[Event], horizons: Sequence[int]) -> Chart | None:
+    """Median and middle 90 % of the scores of one batch after each epoch, also under FreqDropout if it is there."""
+    panels, masked = [], False
+    for name in map(name_of, horizons):
+        lines = [
+            figures.Line("", *_column(watch, f"{source}_{statistic}_{name}"), colour, dash, width=1.4, marker=marker)
+            for source, colour, dash, marker in (
+                ("prediction", ACCENT, "-", "o"),
+                ("prediction_freq_dropout", GREYS[1], DASHES[1], ""),
+            )
+            for statistic in ("p5", "p50", "p95")
+        ]
+        drawn = [line for line in lines if len(line.x)]
+        masked = masked or len(drawn) > len(lines) // 2
+        if drawn:
+            panels.append((name, drawn))
+    if not panels:
+        return None
+    note = "5 %, 50 % and 95 % quantiles after each epoch, in label units; lines that meet would be a collapse."
+    return Chart(
+        "Predictions on one fixed validation batch",
+        f"{note} Dashed: with FreqDropout switched on." if masked else note,
+        figures.small_multiples(panels, label="Quantiles of the predictions by horizon", x_label="step"),
+    )
+
+
+def _gradient_chart(train: Sequence[Event]) -> Chart | None:
+    panels = []
+    for group in LAYER_TYPES:
+        x, y = _binned(*_column(train, f"grad_norm_{group}"))
+        if len(x):
+            panels.append((group, [figures.Line("", x, y, ACCENT, width=1.4)]))
+    if not panels:
+        return None
+    return Chart(
+        "Gradient norm by layer type",
+        "Before clipping, averaged over neighbouring records; each panel has its own scale.",
+        figures.small_multiples(panels, label="Gradient norm by layer type", x_label="step"),
+    )
+
+
+def _ema_chart(events: Sequence[Event]) -> Chart | None:
+    steps, distance = _column(events, "ema_distance")
+    if not len(steps):
+        return None
+    return Chart(
+        "Distance of the averaged weights",
+        f"EMA minus weights over weights, L2; {compact(float(distance[-1]))} at the end. It shrinks with the "
+        "learning rate.",
         figures.line_chart(
-            [figures.Line("", steps, rate, ACCENT)],
-            label="Learning rate by step",
+            [figures.Line("", steps, distance, ACCENT)],
+            label="Distance of the EMA from the weights by step",
             width=HALF_WIDTH,
             height=240,
             x_label="step",

@@ -1,12 +1,15 @@
 """The bundle: everything inference needs, and nothing that can execute.
 
 `model/weights.safetensors` holds the tensors, `model/model.json` how their inputs are made and what
-they were trained on. Loading reads numbers and names only (safetensors and JSON, no pickle).
+they were trained on. Where those weights are an EMA, `model/weights_raw.safetensors` keeps the raw ones
+beside them, for comparison: inference does not need them. Loading reads numbers and names only
+(safetensors and JSON, no pickle).
 """
 
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.config.schema import DataConfig, GraphConfig
@@ -25,6 +29,7 @@ from atft_gat_fan.models.network import ATFT_GAT_FAN
 
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
+RAW_WEIGHTS = "weights_raw.safetensors"
 DESCRIPTION = "model.json"
 
 
@@ -61,15 +66,19 @@ def write_bundle(
     normalizer: Normalizer,
     static_categories: tuple[str, ...],
     training: dict[str, Any],
+    raw_weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the bundle; each file appears whole or not at all, the description last.
 
+    `model` carries the weights to use; `raw_weights` are those behind them where they are an EMA.
     Raises StorageError where the folder cannot be written.
     """
-    weights = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    weights = _serialise(model.state_dict())
+    raw = None if raw_weights is None else _serialise(raw_weights)
     description = {
         "format": FORMAT,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "raw_weights_sha256": None if raw is None else hashlib.sha256(raw).hexdigest(),
         "spec": asdict(model.spec),
         "data": data.model_dump(mode="json"),
         "graph": graph.model_dump(mode="json"),
@@ -80,6 +89,10 @@ def write_bundle(
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if raw is None:
+            (folder / RAW_WEIGHTS).unlink(missing_ok=True)  # of an earlier model in the same folder
+        else:
+            replace_durably(folder / RAW_WEIGHTS, raw)
         replace_durably(folder / WEIGHTS, weights)
         replace_durably(folder / DESCRIPTION, strict_json(description, indent=2).encode())
     except OSError as error:
@@ -125,6 +138,10 @@ def load_bundle(folder: Path) -> Bundle:
         raise StorageError(
             f"{description_file}: expected a model description, found {error}; restore the file"
         ) from error
+
+
+def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
+    return save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
 def numerics_stamp() -> dict[str, Any]:

@@ -22,14 +22,21 @@ def multi_horizon_loss(
     labels: Float[Tensor, "days stocks horizons"],
     weights: Float[Tensor, " horizons"],
     labelled_days: Int[Tensor, " horizons"],
+    deltas: Float[Tensor, " horizons"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " horizons"]]:
-    """Weighted mean squared error: (total, per horizon without its weight).
+    """Weighted mean squared or Huber error: (total, per horizon without its weight).
 
     `point` and `labels` share their unit; an unknown label (NaN) gives no loss and exactly no gradient.
     `labelled_days` are the label counts of the whole step; a horizon without any has loss 0.
+
+    `deltas`, positive and in the unit of the labels, make it the Huber loss (Huber 1964): half the square up
+    to a horizon's delta and linear beyond. Where no error reaches its delta, as with delta = 1 on raw returns, that is
+    exactly half the squared error.
     """
     valid = labels.isnan().logical_not()
-    return _reduce(_difference(point, labels, valid).square(), valid, weights, labelled_days)
+    error = _difference(point, labels, valid)
+    loss = error.square() if deltas is None else _huber(error, deltas)
+    return _reduce(loss, valid, weights, labelled_days)
 
 
 def quantile_loss(
@@ -53,6 +60,13 @@ def quantile_loss(
 def _difference(forecast: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
     # Filled on both sides: a NaN hidden behind a mask would still reach the gradient as 0 * NaN.
     return (forecast - labels.masked_fill(~valid, 0.0)).masked_fill(~valid, 0.0)
+
+
+def _huber(error: Float[Tensor, "days stocks horizons"], deltas: Tensor) -> Float[Tensor, "days stocks horizons"]:
+    # torch's huber_loss has one delta for all. This form has no branch whose gradient a mask would have to hide.
+    size = error.abs()
+    square = torch.minimum(size, deltas)
+    return square * (size - 0.5 * square)
 
 
 def _reduce(

@@ -1,5 +1,6 @@
 """The network: variable selection, temporal encoding, graph attention, one head per horizon."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -9,14 +10,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from atft_gat_fan.config.plan import ModelSpec
+from atft_gat_fan.config.plan import Group, ModelSpec
 from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.layers.freq_dropout import FreqDropout
 from atft_gat_fan.layers.gated_residual_network import GatedSkip
 from atft_gat_fan.layers.graph_attention import GraphAttention
 from atft_gat_fan.layers.horizon_heads import HorizonHeads
 from atft_gat_fan.layers.keyed_dropout import KeyedDropout
+from atft_gat_fan.layers.layer_scale import LayerScale
 from atft_gat_fan.layers.variable_selection import VariableSelection
-from atft_gat_fan.models.roles import Group, ParameterRole, parameter_roles
+from atft_gat_fan.models.roles import ParameterRole, parameter_roles
 from atft_gat_fan.models.spec import spec_from_mapping
 from atft_gat_fan.models.temporal_encoder import TemporalEncoder
 from atft_gat_fan.types import NUM_EDGE_FEATURES, DayBatch, Forecast, Neighbours, RandomKey
@@ -68,16 +71,30 @@ class ATFT_GAT_FAN(nn.Module):
                 KeyedDropout(spec.dropout, layer=2),
                 KeyedDropout(spec.dropout, layer=3),
             ),
+            freq_dropout=_freq_dropout(spec),
         )
         if spec.gat_heads:
-            self.graph = GraphAttention(size, spec.gat_heads, NUM_EDGE_FEATURES, spec.gat_chunk_size)
+            self.graph = GraphAttention(
+                size, spec.gat_heads, NUM_EDGE_FEATURES, spec.gat_chunk_size, spec.gat_temperature
+            )
             self.graph_dropout = KeyedDropout(spec.dropout, layer=4)
             self.graph_skip = GatedSkip(size, size)
-        self.heads = HorizonHeads(size, len(spec.horizons), spec.quantiles)
+        num_horizons = len(spec.horizons)
+        scale = LayerScale(num_horizons, spec.head_layer_scale) if spec.head_layer_scale is not None else None
+        self.heads = HorizonHeads(size, num_horizons, spec.quantiles, init_std=spec.head_init_std, scale=scale)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """Layer group and weight decay of every parameter, by name, as the layers declare it."""
         return parameter_roles(self, self.groups)
+
+    def set_gat_temperature(self, value: float) -> None:
+        """Divide the logits of the graph attention by `value` from the next forward pass on.
+
+        Without graph attention there is nothing to set. Raises ConfigError unless 0 < value < infinity.
+        """
+        _check_temperature(value)
+        if self.spec.gat_heads:
+            self.graph.temperature = value
 
     def forward(
         self,
@@ -241,6 +258,31 @@ def _check(spec: ModelSpec) -> None:
     for name in ("num_heads", "gat_heads"):
         if (heads := getattr(spec, name)) and spec.hidden_size % heads:
             raise ConfigError(f"expected {name} to divide hidden_size {spec.hidden_size}, got {heads}")
+    for name in ("head_init_std", "head_layer_scale"):
+        if (value := getattr(spec, name)) is not None and not value > 0:
+            raise ConfigError(f"expected {name} above 0, got {value}")
+    if not 0 <= spec.freq_dropout_p < 1 or spec.freq_dropout_max_width < 1:
+        raise ConfigError(
+            "expected freq_dropout_p from 0 to below 1 (improvements.freq_dropout_p) and freq_dropout_max_width of at "
+            f"least 1 (model.freq_dropout.max_width), got {spec.freq_dropout_p} and {spec.freq_dropout_max_width}"
+        )
+    _check_temperature(spec.gat_temperature)
+
+
+def _check_temperature(value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ConfigError(
+            f"expected a temperature above 0 and finite, got {value} (improvements.gat_temperature, "
+            "model.gat.temperature_start) -> 1 changes nothing, less favours the best neighbours, more evens them out"
+        )
+
+
+def _freq_dropout(spec: ModelSpec) -> FreqDropout | None:
+    if not spec.freq_dropout_p:
+        return None
+    return FreqDropout(
+        spec.window, spec.freq_dropout_p, spec.freq_dropout_max_width, layer=5, rescale=spec.freq_dropout_rescale
+    )
 
 
 def _alone(encoded: Float[Tensor, "days stocks hidden"]) -> Neighbours:

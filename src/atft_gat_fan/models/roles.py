@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
-Group = Literal["embedding", "temporal", "graph", "head"]
+from atft_gat_fan.config.plan import Group
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,25 @@
 from collections.abc import Mapping
 from typing import Any
 
+from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import from_mapping
-from atft_gat_fan.config.plan import ModelSpec
+from atft_gat_fan.config.plan import FreqDropoutPlan, ModelSpec, RunPlan
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.calendar import CALENDAR_COVARIATES
 from atft_gat_fan.data.features import DERIVED_FEATURES
 from atft_gat_fan.errors import ConfigError
 
 
-def model_spec(config: Config, *, num_features: int, num_categories: int, num_covariates: int) -> ModelSpec:
-    """The network of `config` for data with `num_features` inputs a stock-day.
+def model_spec(
+    config: Config, plan: RunPlan, *, num_features: int, num_categories: int, num_covariates: int
+) -> ModelSpec:
+    """The network of `config` and its `plan` for data with `num_features` inputs a stock-day.
 
     `num_categories` counts the known values of the static category (0: none), `num_covariates` the
     calendar facts (0: none).
     """
     model = config.model
+    freq_dropout = plan.freq_dropout or FreqDropoutPlan(p=0.0)
     return ModelSpec(
         num_features=num_features,
         horizons=config.data.horizons,
@@ -34,6 +38,12 @@ def model_spec(config: Config, *, num_features: int, num_categories: int, num_co
         gat_heads=model.gat.num_heads if model.gat.enabled else 0,
         gat_chunk_size=model.gat.chunk_size,
         gradient_checkpointing=config.gradient_checkpointing,
+        head_init_std=plan.head.init_std,
+        head_layer_scale=plan.head.layer_scale,
+        gat_temperature=plan.graph_attention.temperature,
+        freq_dropout_p=freq_dropout.p,
+        freq_dropout_max_width=freq_dropout.max_width,
+        freq_dropout_rescale=freq_dropout.rescale,
     )
 
 
@@ -41,7 +51,8 @@ def spec_from_mapping(mapping: Mapping[str, Any]) -> ModelSpec:
     """The network of a nested configuration without data behind it.
 
     The features are those `data.features` lists by name, else the derived ones; there is no static
-    category. Raises ConfigError for unknown keys, bad values and feature globs, which only data can resolve.
+    category. Raises ConfigError for unknown keys, bad values, improvements that cannot be had, and feature globs,
+    which only data can resolve.
     """
     config = from_mapping(mapping)
     features = config.data.features
@@ -52,4 +63,10 @@ def spec_from_mapping(mapping: Mapping[str, Any]) -> ModelSpec:
             f"expected feature names, got the patterns {globs} (data.features) -> list the columns, or give a "
             "ModelSpec with num_features"
         )
-    return model_spec(config, num_features=len(features), num_categories=0, num_covariates=len(CALENDAR_COVARIATES))
+    return model_spec(
+        config,
+        resolve(config),
+        num_features=len(features),
+        num_categories=0,
+        num_covariates=len(CALENDAR_COVARIATES),
+    )

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from atft_gat_fan.layers.freq_dropout import FreqDropout
 from atft_gat_fan.layers.frequency_adaptive_norm import FrequencyAdaptiveNorm
 from atft_gat_fan.layers.gated_residual_network import GatedResidualNetwork, GatedSkip
 from atft_gat_fan.layers.keyed_dropout import KeyedDropout
@@ -16,10 +17,11 @@ from atft_gat_fan.types import RandomKey
 
 
 class TemporalEncoder(nn.Module):
-    """Frequency adaptive normalisation, LSTM, attention of the last day, gated residual network.
+    """Frequency adaptive normalisation, frequency dropout, LSTM, attention of the last day, gated residual network.
 
     Each window is encoded on its own. The output is layer-normed. Lim et al. 2021 (TFT), section 4.5, for
-    the one query that is needed; Ye et al. 2024 (FAN) around it, where `fan_top_k` is not 0.
+    the one query that is needed; Ye et al. 2024 (FAN) around it, where `fan_top_k` is not 0. Frequencies are
+    dropped from what FAN leaves, so that what it took out is never hidden.
 
     Windows come time-major, as the LSTM wants them: each step is then one contiguous matrix.
     """
@@ -36,10 +38,12 @@ class TemporalEncoder(nn.Module):
         fan_top_k: int,
         static_size: int,
         dropouts: tuple[KeyedDropout, KeyedDropout, KeyedDropout],
+        freq_dropout: FreqDropout | None = None,
     ) -> None:
         """`static_size` 0: no static context. `dropouts`: after the LSTM, after the attention, in the last network."""
         super().__init__()
         self.fan = FrequencyAdaptiveNorm(window, fan_top_k, hidden_size) if fan_top_k else None
+        self.freq_dropout = freq_dropout
         self.initial_state = nn.Linear(static_size, 2 * lstm_layers * hidden_size) if static_size else None
         self.lstm = nn.LSTM(hidden_size, hidden_size, lstm_layers)
         self.lstm_dropout, self.attention_dropout, self.output_dropout = dropouts
@@ -61,6 +65,8 @@ class TemporalEncoder(nn.Module):
         removed: Tensor | None = None
         if self.fan is not None:
             windows, removed = self.fan(windows)
+        if self.freq_dropout is not None:
+            windows = self.freq_dropout(windows, dates, key)
         recurrent = self.lstm_dropout(self._recur(windows, static), dates, key)
         recurrent = self.lstm_skip(recurrent, windows)
         attended, attention = self.attention(recurrent)

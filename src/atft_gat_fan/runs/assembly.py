@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from atft_gat_fan.config.plan import ModelSpec
+from atft_gat_fan.config.improvements import resolve
+from atft_gat_fan.config.plan import ModelSpec, RunPlan
 from atft_gat_fan.config.schema import Config, GraphConfig
 from atft_gat_fan.data.batches import DayBatches
 from atft_gat_fan.data.calendar import CALENDAR_COVARIATES, calendar_covariates
@@ -30,6 +31,7 @@ class Assembly:
     """What one run makes of its data. Days are positions in the store."""
 
     config: Config
+    plan: RunPlan
     store: Store
     split: Split
     normalizer: Normalizer
@@ -39,6 +41,7 @@ class Assembly:
     def spec(self) -> ModelSpec:
         return model_spec(
             self.config,
+            self.plan,
             num_features=len(self.normalizer.feature_names),
             num_categories=len(self.store.static_categories),
             num_covariates=len(CALENDAR_COVARIATES),
@@ -63,8 +66,10 @@ class Assembly:
 def assemble(config: Config, report: Report, normalizer: Normalizer | None = None) -> Assembly:
     """Open or build the store, split its days, and prepare its batches.
 
-    The normaliser is fitted on the training days unless that of a trained model is given.
+    The normaliser is fitted on the training days unless that of a trained model is given. Raises ConfigError for a
+    switch that is not available.
     """
+    plan = resolve(config)
     store = cached_store(config, report)
     split = split_days(store.days, config.split, config.data.horizons, usable_days(store.days, config.data))
     if normalizer is None:
@@ -72,7 +77,7 @@ def assemble(config: Config, report: Report, normalizer: Normalizer | None = Non
         normalizer = fit_normalizer(store, split.train, strict=config.data.strict)
     graph = config.graph if config.model.gat.enabled else None
     batches = prepare_batches(store, normalizer, config.data.exchange, config.data.window, graph, report)
-    return Assembly(config, store, split, normalizer, batches)
+    return Assembly(config, plan, store, split, normalizer, batches)
 
 
 def prepare_batches(

@@ -1,5 +1,6 @@
-"""Train: configuration in, a run folder out. Also what a run would do, without doing it."""
+"""Train: configuration in, a run folder out."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from atft_gat_fan.config.schema import Config, DataConfig
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.inference.bundle import numerics_stamp, write_bundle
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
+from atft_gat_fan.runs.huber_deltas import huber_deltas
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, REPORT, write_metrics
@@ -21,7 +23,7 @@ from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.optim import parameter_groups_table
 from atft_gat_fan.training.run_folder import RunFolder
-from atft_gat_fan.training.settings import TrainSettings, config_digest
+from atft_gat_fan.training.settings import NOT_IN_DIGEST, TrainSettings, config_digest
 
 
 def train(config: Config, console: Console) -> Path:
@@ -34,7 +36,7 @@ def train(config: Config, console: Console) -> Path:
     with RunFolder(run_folder(config)) as folder:
         if config.run.fresh:
             folder.clear()
-        _refuse_other_run(folder, config)
+        _settle_with_earlier(folder, config, console)
         state = folder.read_state()
         if state is not None and state.status == "finished":
             console.print(f"{folder.path} is finished; run.fresh=true starts over", style="dim")
@@ -52,19 +54,20 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     with Stages(console) as stages:
         assembly = assemble(config, stages)
     model = build_model(assembly)
-    settings = TrainSettings.from_config(config)
+    settings = TrainSettings.from_config(config, plan, huber_deltas(assembly))
     # A checkpoint belongs to its data too: other prices under the same configuration are another run.
-    settings = replace(settings, digest=f"{settings.digest}-{assembly.store.fingerprint[:16]}", loggers=plan.loggers)
+    settings = replace(settings, digest=f"{settings.digest}-{assembly.store.fingerprint[:16]}")
     folder.write_json_atomic("param_groups.json", parameter_groups_table(model, settings))
     result = fit(model, assembly, settings, folder, console)
     write_bundle(
         folder.path / BUNDLE,
         model=result.model,
+        raw_weights=result.raw_model_state,
         data=_recipe(assembly),
         graph=config.graph,
         normalizer=assembly.normalizer,
         static_categories=assembly.store.static_categories,
-        training=training_fingerprint(assembly, plan, result),
+        training=training_fingerprint(assembly, settings, result),
     )
     write_metrics(folder.path, {"train": _train_metrics(result)})
     with Stages(console) as stages:
@@ -78,12 +81,13 @@ def _recipe(assembly: Assembly) -> DataConfig:
     return data.model_copy(update={"features": "derived" if derived else assembly.normalizer.feature_names})
 
 
-def training_fingerprint(assembly: Assembly, plan: RunPlan, result: FitResult) -> dict[str, Any]:
-    """What the weights were made from: configuration, source, days and the step they were taken at."""
+def training_fingerprint(assembly: Assembly, settings: TrainSettings, result: FitResult) -> dict[str, Any]:
+    """What the weights were made from: configuration, switches, source, days and the step they were taken at."""
     days, split = assembly.store.days, assembly.split
     return {
         "config": config_digest(assembly.config),
-        "plan": plan.to_json(),
+        "plan": assembly.plan.to_json(),
+        "huber_deltas": settings.huber_deltas,
         "source": assembly.store.fingerprint,
         "seed": assembly.config.seed,
         "train_days": [str(days[split.train[0]]), str(days[split.train[-1]])],
@@ -107,24 +111,29 @@ def _train_metrics(result: FitResult) -> dict[str, Any]:
     }
 
 
-def _refuse_other_run(folder: RunFolder, config: Config) -> None:
-    """A folder belongs to the configuration it was first used with."""
+def _settle_with_earlier(folder: RunFolder, config: Config, console: Console) -> None:
+    """A folder belongs to the configuration it was first used with; what decides no weight may change, and is said."""
     written = folder.path / CONFIG
     if not written.exists():
         return
     there = read_config(written)
-    if config_digest(there) == config_digest(config):
-        return
-    changed = [f"{key}: {old} there, {new} now" for key, old, new in _differences(there, config)]
-    raise ConfigError(
-        f"{folder.path}: expected a run of this configuration, found another ({'; '.join(changed)}); "
-        "choose another run.dir, or start over with run.fresh=true"
-    )
+    decisive = _differences(there, config, NOT_IN_DIGEST)
+    if decisive:
+        raise ConfigError(
+            f"{folder.path}: expected a run of this configuration, found another ({'; '.join(decisive)}): its "
+            "checkpoints cannot go on under these keys; set them back, choose another run.dir, or start over with "
+            "run.fresh=true"
+        )
+    harmless = _differences(there, config, {"run": True, "data": {"cache"}})
+    if harmless:
+        note = f"{'; '.join(harmless)}: changes no weight, so the run goes on"
+        console.print(note, style="dim", highlight=False, soft_wrap=True)
 
 
-def _differences(there: Config, now: Config) -> list[tuple[str, Any, Any]]:
-    old, new = _flat(there.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
-    return [(key, old[key], new[key]) for key in old if old[key] != new[key] and not key.startswith("run.")]
+def _differences(there: Config, now: Config, left_out: dict[str, Any]) -> list[str]:
+    """Keys of different value, each as `key: old there, new now`."""
+    old, new = (_flat(config.model_dump(mode="json", exclude=left_out)) for config in (there, now))
+    return [f"{key}: {json.dumps(old[key])} there, {json.dumps(new[key])} now" for key in new if old[key] != new[key]]
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

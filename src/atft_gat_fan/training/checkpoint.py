@@ -3,14 +3,15 @@
 A checkpoint is built in a temporary folder beside its place (safetensors and JSON, checksums
 manifest last), flushed, read back and verified, then renamed; only after that are old ones deleted.
 It carries the best weights so far as well as the current ones, so no rotation can lose them and a
-fallback to an older checkpoint never meets best weights of another moment. Nothing is unpickled.
+fallback to an older checkpoint never meets best weights of another moment. With an EMA the best weights
+are averaged ones, and the raw weights of that moment stand beside them. Nothing is unpickled.
 """
 
 import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ FORMAT = 1
 MODEL, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"
 PROGRESS, MANIFEST = "progress.json", "manifest.json"
 FILES = (MODEL, OPTIMIZER, BEST, PROGRESS)
+EMA, BEST_RAW = "ema.safetensors", "best_raw.safetensors"
+EMA_FILES = (EMA, BEST_RAW)
+"""Only where there is an EMA; the second from the first best weights on."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class TrainingState:
     """All that decides how training goes on.
 
     `step` optimizer steps and `epoch` validated epochs are done; `model`, `optimizer` and `best` (empty
-    before the first validation) are named tensors; `progress` is JSON.
+    before the first validation) are named tensors; `progress` is JSON. `ema` is empty without an EMA.
+    `best_raw` are the raw weights behind an EMA's best: tensors, or the file of an earlier checkpoint, so
+    that nothing but the disk has to hold them.
     """
 
     step: int
@@ -43,6 +49,8 @@ class TrainingState:
     optimizer: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
     progress: Mapping[str, Any]
+    ema: Mapping[str, Tensor] = field(default_factory=dict)
+    best_raw: Mapping[str, Tensor] | Path | None = None
 
     @property
     def name(self) -> str:
@@ -112,6 +120,14 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> TrainingState | No
     return None
 
 
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Named tensors of one file of a checkpoint. Raises StorageError where it cannot be read."""
+    try:
+        return load_tensors(file.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"{file}: expected weights, found {error}; start over with run.fresh=true") from error
+
+
 def _newest_first(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("step_*") if path.is_dir()), reverse=True)
 
@@ -128,7 +144,7 @@ def _set_aside(path: Path) -> None:
 
 
 def _require_finite(state: TrainingState) -> None:
-    for kind, tensors in (("weight", state.model), ("optimizer state", state.optimizer)):
+    for kind, tensors in (("weight", state.model), ("optimizer state", state.optimizer), ("EMA weight", state.ema)):
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise NonFiniteError(
@@ -145,6 +161,12 @@ def _write_files(folder: Path, state: TrainingState) -> None:
         # Not strict JSON on purpose: what is NaN must come back as NaN.
         PROGRESS: json.dumps(state.progress).encode(),
     }
+    if state.ema:
+        contents[EMA] = _serialise(state.ema)
+    if isinstance(state.best_raw, Path):
+        contents[BEST_RAW] = state.best_raw.read_bytes()
+    elif state.best_raw is not None:
+        contents[BEST_RAW] = _serialise(state.best_raw)
     for name, content in contents.items():
         write_durably(folder / name, content)
     manifest = {
@@ -180,7 +202,7 @@ def _verified_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         if manifest["format"] != FORMAT:
             raise DamagedCheckpointError(f"{current}: expected checkpoint format {FORMAT}, found {manifest['format']}")
         contents = {}
-        for name in FILES:
+        for name in (*FILES, *(name for name in EMA_FILES if name in manifest["files"])):
             current = folder / name
             contents[name] = current.read_bytes()
             if hashlib.sha256(contents[name]).hexdigest() != manifest["files"][name]:
@@ -200,6 +222,8 @@ def _read(folder: Path) -> TrainingState:
             optimizer=load_tensors(contents[OPTIMIZER]),
             best=load_tensors(contents[BEST]),
             progress=json.loads(contents[PROGRESS]),
+            ema=load_tensors(contents[EMA]) if EMA in contents else {},
+            best_raw=folder / BEST_RAW if BEST_RAW in contents else None,
         )
     except (SafetensorError, ValueError, KeyError) as error:
         raise DamagedCheckpointError(f"{folder}: expected a checkpoint, found {error}") from error

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from atft_gat_fan.data.durable_files import strict_json
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.training.run_folder import RunFolder
+from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.wandb_sink import WandbSink
 
 
 class Sink(Protocol):
@@ -67,6 +69,7 @@ class Logger:
 
     def __init__(self, openers: Sequence[tuple[str, Callable[[], Sink]]], warn: Callable[[str], None]) -> None:
         self._warn = warn
+        self._step = 0
         self._sinks: dict[str, Sink] = {}
         for name, opener in openers:
             try:
@@ -76,20 +79,25 @@ class Logger:
 
     def log(self, event: str, step: int, **values: Any) -> None:
         """Hand the event to every sink that still works."""
-        for name, sink in list(self._sinks.items()):
+        self._step = step
+        for name in list(self._sinks):
+            # The warning about one failing sink may have been the end of another.
+            if name not in self._sinks:
+                continue
             try:
-                sink.write(event, step, values)
+                self._sinks[name].write(event, step, values)
             except Exception as error:  # noqa: BLE001 - as above
                 del self._sinks[name]
-                self._drop(name, error, step)
+                self._drop(name, error)
 
     def close(self) -> None:
-        for name, sink in self._sinks.items():
+        """Close the sinks, the first last: it can still record what the others had to say."""
+        while self._sinks:
+            name, sink = self._sinks.popitem()
             try:
                 sink.close()
             except Exception as error:  # noqa: BLE001 - as above
                 self._drop(name, error)
-        self._sinks = {}
 
     def __enter__(self) -> "Logger":
         return self
@@ -99,17 +107,19 @@ class Logger:
     ) -> None:
         self.close()
 
-    def _drop(self, name: str, error: Exception, step: int = 0) -> None:
+    def _drop(self, name: str, error: Exception) -> None:
         message = f"logging to {name} stopped ({type(error).__name__}: {error}); training goes on without it"
         self._warn(message)
-        self.log("warning", step, message=message)
+        self.log("warning", self._step, message=message)
 
 
-def open_logger(names: Sequence[str], folder: RunFolder, resumed_step: int, warn: Callable[[str], None]) -> Logger:
-    """Logger with the named sinks writing into the run's folder. Raises ConfigError for a sink that does not exist."""
+def open_logger(settings: TrainSettings, folder: RunFolder, resumed_step: int, warn: Callable[[str], None]) -> Logger:
+    """Logger with the settings' sinks writing into the run's folder. Raises ConfigError for one that does not exist."""
+    names = settings.loggers
     openers: dict[str, Callable[[], Sink]] = {
         "jsonl": lambda: JsonlSink(folder.events),
         "tensorboard": lambda: TensorBoardSink(folder.tensorboard, resumed_step),
+        "wandb": lambda: WandbSink(folder.path, settings.wandb),
     }
     unknown = [name for name in names if name not in openers]
     if unknown:

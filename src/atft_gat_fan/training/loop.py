@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rich.console import Console
+from torch import Tensor
 
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
@@ -21,7 +22,8 @@ from atft_gat_fan.training.training_data import TrainingData, planned_steps
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished training; `model` is in evaluation mode and carries the weights of `best_step`.
+    """A finished training; `model` is in evaluation mode and carries the weights of `best_step`: averaged ones where
+    there is an EMA, and then `raw_model_state` are the raw weights behind them, on the CPU.
 
     `best_rank_ic` is the smoothed validation RankIC (mean over horizons) they were chosen by, None where
     no validation day had one; then the last weights are kept. `reason` is `max_epochs`, `max_steps` or
@@ -40,6 +42,7 @@ class FitResult:
     seconds: float
     samples_per_second: float
     peak_rss_bytes: int
+    raw_model_state: dict[str, Tensor] | None = None
 
 
 def fit(
@@ -64,19 +67,19 @@ def fit(
     with (
         StopSignals() as signals,
         make_display(console, schedule.planned_steps, resumed_step) as display,
-        open_logger(settings.loggers, folder, resumed_step, display.message) as logger,
+        open_logger(settings, folder, resumed_step, display.message) as logger,
     ):
         session = Session(model, data, settings, folder, schedule, signals, display, logger)
         session.start(state, damage)
-        session.run()
-        result = _sum_up(model, session.history)
+        raw = session.run()
+        result = _sum_up(model, session.history, raw)
         logger.log("finish", result.steps, reason=result.reason, best_step=result.best_step, seconds=result.seconds)
     # A signal during the last save: all is stored, but the caller must not begin its next work.
     signals.raise_if_received(f"after step {result.steps}, the last one")
     return result
 
 
-def _sum_up(model: ATFT_GAT_FAN, history: History) -> FitResult:
+def _sum_up(model: ATFT_GAT_FAN, history: History, raw: dict[str, Tensor] | None) -> FitResult:
     assert history.reason is not None
     best_step = history.stopping.best_step
     return FitResult(
@@ -91,4 +94,5 @@ def _sum_up(model: ATFT_GAT_FAN, history: History) -> FitResult:
         seconds=history.seconds,
         samples_per_second=history.samples / history.train_seconds,
         peak_rss_bytes=max(history.peak_rss_bytes, peak_rss_bytes()),
+        raw_model_state=raw,
     )

@@ -13,11 +13,14 @@ from atft_gat_fan.types import DayBatch, Forecast
 
 
 class Objective:
-    """Weighted multi-horizon loss, in float32 whatever the precision of the forward pass."""
+    """Weighted multi-horizon loss, squared or Huber, in float32 whatever the precision of the forward pass."""
 
     def __init__(self, settings: TrainSettings, device: torch.device) -> None:
         self._transform = settings.label_transform
         self._weights = torch.tensor(settings.horizon_weights, device=device)
+        deltas = settings.huber_deltas
+        assert deltas is None or len(deltas) == len(settings.horizons), f"{deltas} for {settings.horizons}"
+        self._deltas = None if deltas is None else torch.tensor(deltas, device=device)
         self._quantiles = settings.quantiles
         self._quantile_weight = settings.quantile_weight
 
@@ -34,7 +37,7 @@ class Objective:
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " horizons"]]:
         """This batch's share of the step's loss, and its unweighted point loss per horizon."""
         point = forecast.point.float()
-        total, by_horizon = multi_horizon_loss(point, batch.labels, self._weights, labelled_days)
+        total, by_horizon = multi_horizon_loss(point, batch.labels, self._weights, labelled_days, self._deltas)
         if forecast.quantiles is not None:
             pinball, _ = quantile_loss(
                 forecast.quantiles.float(), batch.labels, self._quantiles, self._weights, labelled_days

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from atft_gat_fan.config.plan import Group, GroupPlan
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.settings import TrainSettings
 
@@ -16,20 +17,22 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters of one layer type that share learning rate and weight decay."""
+    """Parameters of one layer type that share learning rate (before the schedule) and weight decay."""
 
-    group: str
+    group: Group
     decay: bool
     lr: float
     weight_decay: float
     names: tuple[str, ...]
+    num_tensors: int
     num_parameters: int
 
 
 def parameter_groups(model: ATFT_GAT_FAN, settings: TrainSettings) -> tuple[ParameterGroup, ...]:
     """Every trainable parameter in exactly one group, by the role its layer declares.
 
-    Weight decay falls on roles with `decay` only (weights; never norms, biases, layer scales).
+    Weight decay falls on roles with `decay` only (weights; never norms, biases, layer scales). It is AdamW's,
+    multiplied by the learning rate: a layer type's multiplier of the one changes the strength of the other too.
     """
     parameters = dict(model.named_parameters())
     roles = model.parameter_roles()
@@ -38,13 +41,15 @@ def parameter_groups(model: ATFT_GAT_FAN, settings: TrainSettings) -> tuple[Para
     groups = []
     for group, decay in keys:
         names = tuple(name for name in parameters if (roles[name].group, roles[name].decay) == (group, decay))
+        multipliers: GroupPlan = getattr(settings.optimizer_groups, group)
         groups.append(
             ParameterGroup(
                 group=group,
                 decay=decay,
-                lr=settings.lr,
-                weight_decay=settings.weight_decay if decay else 0.0,
+                lr=settings.lr * multipliers.lr,
+                weight_decay=settings.weight_decay * multipliers.weight_decay if decay else 0.0,
                 names=names,
+                num_tensors=len(names),
                 num_parameters=sum(parameters[name].numel() for name in names),
             )
         )
@@ -60,7 +65,13 @@ def build_optimizer(model: ATFT_GAT_FAN, settings: TrainSettings) -> AdamW:
     """AdamW (Loshchilov and Hutter 2019) with its state allocated, so that memory is known before the first step."""
     parameters = dict(model.named_parameters())
     groups: list[dict[str, Any]] = [
-        {"params": [parameters[name] for name in group.names], "lr": group.lr, "weight_decay": group.weight_decay}
+        {
+            "params": [parameters[name] for name in group.names],
+            "group": group.group,
+            "lr": group.lr,
+            "initial_lr": group.lr,
+            "weight_decay": group.weight_decay,
+        }
         for group in parameter_groups(model, settings)
     ]
     optimizer = AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, foreach=True)
@@ -73,10 +84,23 @@ def build_optimizer(model: ATFT_GAT_FAN, settings: TrainSettings) -> AdamW:
     return optimizer
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Use `lr` in every group from the next step on."""
+def schedule_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """From the next step on, use `factor` times its own learning rate in every group."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = group["initial_lr"] * factor
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Present learning rate by layer type."""
+    return {group["group"]: group["lr"] for group in optimizer.param_groups}
+
+
+def gradient_norms(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """L2 norm of the present gradients by layer type, on their device."""
+    gradients: dict[str, list[Tensor]] = {}
+    for group in optimizer.param_groups:
+        gradients.setdefault(group["group"], []).extend(p.grad for p in group["params"] if p.grad is not None)
+    return {group: nn.utils.get_total_norm(each) for group, each in gradients.items() if each}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

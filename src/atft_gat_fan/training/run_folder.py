@@ -28,6 +28,7 @@ CONTENT = (
     "param_groups.json",
     "events.jsonl",
     "tensorboard",
+    "wandb",
     "checkpoints",
     "model",
     "predictions.parquet",

@@ -1,7 +1,7 @@
 """One process's part of a training: epochs, validation, early stopping, checkpoints; resumable to the same bits.
 
 Nothing is random here. The order of the data is a function of seed and epoch, dropout one of seed,
-step, day and layer; so weights, optimizer state and `History` are all there is to save.
+step, day and layer; so weights, their average, optimizer state and `History` are all there is to save.
 """
 
 import math
@@ -20,7 +20,12 @@ from atft_gat_fan.training.checkpoint import TrainingState, save_checkpoint
 from atft_gat_fan.training.history import EpochRecord, History
 from atft_gat_fan.training.loggers import Logger
 from atft_gat_fan.training.objective import Objective
-from atft_gat_fan.training.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors, set_learning_rate
+from atft_gat_fan.training.optim import (
+    build_optimizer,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    schedule_learning_rates,
+)
 from atft_gat_fan.training.progress import ProgressDisplay
 from atft_gat_fan.training.resources import peak_rss_bytes
 from atft_gat_fan.training.run_folder import RunFolder
@@ -29,8 +34,11 @@ from atft_gat_fan.training.schedule import Schedule
 from atft_gat_fan.training.settings import TrainSettings
 from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.training.step import StepReport, TrainStep
+from atft_gat_fan.training.temperature import TemperatureSchedule
 from atft_gat_fan.training.training_data import TrainingData, step_groups
 from atft_gat_fan.training.validation_pass import ValidationScores, consecutive_blocks, score_days
+from atft_gat_fan.training.watch import Watch
+from atft_gat_fan.training.weights import Weights
 
 MAX_NON_FINITE = 10
 """Steps in a row with non-finite loss or gradients before training gives up."""
@@ -60,18 +68,19 @@ class Session:
         self._train_step = TrainStep(
             self._runtime, model, self._optimizer, self._objective, clip_norm=settings.clip_norm, seed=settings.seed
         )
+        self._weights = Weights(model, settings.ema)
+        self._watch = Watch(settings, self._runtime, self._optimizer, self._weights)
+        self._temperature = TemperatureSchedule(settings.temperature, schedule.planned_steps)
         self.history = History()
-        self._best: dict[str, Tensor] = {}
         self._cadence = Cadence(settings.checkpoint_every)
         self._started = time.monotonic()
         self._earlier_seconds = 0.0
-        self._rate_mark = (0, 0.0)
 
     def start(self, state: TrainingState | None, damage: list[str]) -> None:
         """Take over a checkpoint, if there is one, and open the record of this session."""
         if state is not None:
             self._load(state)
-        self._rate_mark = (self.history.samples, self.history.train_seconds)
+        self._watch.start(self.history)
         self._log(
             "start",
             digest=self._settings.digest,
@@ -84,16 +93,20 @@ class Session:
         for message in damage:
             self._warn(message)
 
-    def run(self) -> None:
-        """Train to the end, then put the best weights into the model. A stop signal raises InterruptedRunError."""
+    def run(self) -> dict[str, Tensor] | None:
+        """Train to the end, then put the best weights (averaged ones with an EMA) into the model.
+
+        Returns the raw weights behind averaged ones, else None. A stop signal raises InterruptedRunError.
+        """
         self._model.train()
         while self.history.reason is None:
             self._train_epoch()
             self._validate()
             self._save()
-        if self._best:
-            self._model.load_state_dict(self._best)
+        raw = self._weights.finish()
+        self._set_temperature(self._model, self._temperature.final)
         self._model.eval()
+        return raw
 
     def _train_epoch(self) -> None:
         """Train the steps of the epoch that are not done yet."""
@@ -104,16 +117,18 @@ class Session:
         stream = prefetch([partial(self._data.batch, *block) for block in blocks], self._settings.num_workers)
         while history.position < last:
             began = time.perf_counter()
-            lr = self._settings.lr * self._schedule(history.step)
-            set_learning_rate(self._optimizer, lr)
+            schedule_learning_rates(self._optimizer, self._schedule(history.step))
+            self._set_temperature(self._model, self._temperature(history.step))
             batches = list(islice(stream, len(groups[history.position])))
             report = self._train_step(batches, history.step)
+            if report.outcome == "applied":
+                self._weights.stepped()
             history.train_seconds += time.perf_counter() - began
             history.position += 1
             history.step += 1
             self._account(report)
             if history.step % self._settings.log_every == 0:
-                self._log_step(report, lr)
+                self._log_step(report)
             self._stop_if_asked()
             # The epoch's last step is saved after its validation.
             if history.position < last and self._cadence.due(history.step):
@@ -143,11 +158,12 @@ class Session:
     def _validate(self) -> None:
         """Score the validation days, close the epoch, and decide whether training is over."""
         history, settings = self.history, self._settings
+        self._set_temperature(self._weights.evaluated, self._temperature.final)
         scores = score_days(
             self._runtime,
-            self._model,
+            self._weights.evaluated,
             self._objective,
-            self._data.batch,
+            lambda first, count: self._watch.seen(self._data.batch(first, count)),
             consecutive_blocks(self._data.valid_days, settings.batch_size),
             stop_requested=lambda: self._signals.received is not None,
         )
@@ -156,15 +172,16 @@ class Session:
         rank_ic = scores.rank_ic if math.isfinite(scores.rank_ic) else None
         best = history.stopping.update(rank_ic, history.step, settings.smoothing)
         if best:
-            self._best = {key: value.detach().to("cpu", copy=True) for key, value in self._model.state_dict().items()}
+            self._weights.keep_as_best()
         self._close_epoch(scores, best)
+        self._log("watch", epoch=history.epoch, **self._watch.epoch(history))
         if history.step == self._schedule.planned_steps:
             history.reason = "max_steps" if history.step == settings.max_steps else "max_epochs"
         elif settings.early_stopping and history.stopping.since_best >= settings.patience:
             history.reason = "early_stopping"
 
     def _close_epoch(self, scores: ValidationScores, best: bool) -> None:
-        history = self.history
+        history, settings = self.history, self._settings
         smoothed = history.stopping.smoothed
         record = EpochRecord(
             epoch=history.epoch + 1,
@@ -181,10 +198,10 @@ class Session:
         self._log(
             "valid",
             epoch=record.epoch,
-            **self._by_horizon("rank_ic", record.rank_ic_by_horizon),
+            **settings.by_horizon("rank_ic", record.rank_ic_by_horizon),
             rank_ic=record.rank_ic,
             smoothed_rank_ic=record.smoothed_rank_ic,
-            **self._by_horizon("loss", record.loss_by_horizon),
+            **settings.by_horizon("loss", record.loss_by_horizon),
             best=best,
         )
         self._display.validated(record.epoch, history.step, record.train_loss, record.rank_ic, best)
@@ -196,7 +213,7 @@ class Session:
 
     def _save(self) -> None:
         began = time.monotonic()
-        history, scaler = self.history, self._runtime.scaler
+        history, scaler, weights = self.history, self._runtime.scaler, self._weights
         history.seconds = self._seconds()
         history.peak_rss_bytes = max(history.peak_rss_bytes, peak_rss_bytes())
         progress = {
@@ -207,18 +224,21 @@ class Session:
         state = TrainingState(
             step=history.step,
             epoch=history.epoch,
-            model=self._model.state_dict(),
             optimizer=optimizer_tensors(self._optimizer, self._model),
-            best=self._best,
             progress=progress,
+            model=self._model.state_dict(),
+            best=weights.best,
+            ema={} if weights.ema is None else weights.ema.tensors(),
+            best_raw=weights.best_raw,
         )
         path = save_checkpoint(self._folder.checkpoints, state, self._settings.keep_checkpoints)
+        weights.saved(path)
         self._cadence.done()
         self._log("checkpoint", path=str(path.relative_to(self._folder.path)), seconds=time.monotonic() - began)
 
     def _load(self, state: TrainingState) -> None:
         try:
-            self._model.load_state_dict(state.model)
+            self._weights.load(state)
             load_optimizer_tensors(self._optimizer, self._model, state.optimizer)
         except (RuntimeError, KeyError) as error:
             raise StorageError(
@@ -228,26 +248,22 @@ class Session:
         if self._runtime.scaler is not None:
             self._runtime.scaler.load_state_dict(state.progress["scaler"])
         self.history = History.from_json(state.progress["history"])
-        self._best = dict(state.best)
         self._earlier_seconds = self.history.seconds
 
-    def _log_step(self, report: StepReport, lr: float) -> None:
-        history = self.history
-        samples, seconds = self._rate_mark
-        self._rate_mark = (history.samples, history.train_seconds)
+    def _set_temperature(self, model: ATFT_GAT_FAN, value: float) -> None:
+        if self._temperature.moves:
+            model.set_gat_temperature(value)
+
+    def _log_step(self, report: StepReport) -> None:
+        history, step = self.history, self.history.step - 1
         self._log(
             "train",
             epoch=history.epoch + 1,
-            loss=report.loss,
-            **self._by_horizon("loss", report.loss_by_horizon),
-            lr=lr,
-            grad_norm=report.grad_norm,
-            samples_per_second=(history.samples - samples) / (history.train_seconds - seconds),
-            peak_rss_bytes=peak_rss_bytes(),
+            lr=self._settings.lr * self._schedule(step),
+            **({"gat_temperature": self._temperature(step)} if self._temperature.moves else {}),
+            **self._watch.step(report),
+            **self._watch.throughput(history),
         )
-
-    def _by_horizon(self, name: str, values: tuple[float, ...]) -> dict[str, float]:
-        return {f"{name}_{h}d": value for h, value in zip(self._settings.horizons, values, strict=True)}
 
     def _warn(self, message: str) -> None:
         self._log("warning", message=message)

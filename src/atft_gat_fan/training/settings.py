@@ -2,26 +2,41 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from atft_gat_fan.config.plan import EmaPlan, GraphAttentionPlan, OptimizerPlan, RunPlan
 from atft_gat_fan.config.schema import Config
 
 # What may differ between a killed run and the one that resumes it: where and how it runs, not what is trained.
 NOT_IN_DIGEST: dict[str, Any] = {
     "run": True,
     "evaluation": True,
+    "wandb": True,
+    "improvements": {"enable_wandb"},
     "data": {"cache": True, "num_workers": True},
     "train": {"checkpoint_every", "keep_checkpoints", "log_every", "tensorboard"},
 }
 
 
 @dataclass(frozen=True)
+class WandbSettings:
+    """Where W&B files a run, and the configuration it shows beside the curves."""
+
+    project: str = "atft-gat-fan"
+    entity: str | None = None
+    tags: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """Knobs of one training.
 
-    `batch_size` is in trading days; `horizon_weights` and `quantiles` are those of the loss;
-    `checkpoint_every` is in steps, or minutes as `10m`; `num_workers` threads prepare the next batches.
+    `batch_size` is in trading days; `horizon_weights`, `quantiles` and `huber_deltas` (one a horizon, in the unit
+    of the transformed labels; None: squared error) are those of the loss; `optimizer_groups` multiply `lr` and
+    `weight_decay`; `checkpoint_every` is in steps, or minutes as `10m`; `num_workers` threads prepare the next batches.
     `digest` names everything that decides the weights: a checkpoint is resumed only under the digest it
     was written with.
     """
@@ -46,6 +61,10 @@ class TrainSettings:
     label_transform: Literal["raw", "zscore", "rank"] = "raw"
     quantiles: tuple[float, ...] = ()
     quantile_weight: float = 1.0
+    huber_deltas: tuple[float, ...] | None = None
+    ema: EmaPlan | None = None
+    optimizer_groups: OptimizerPlan = RunPlan.optimizer
+    temperature: GraphAttentionPlan = RunPlan.graph_attention
     early_stopping: bool = True
     patience: int = 3
     smoothing: float = 0.3
@@ -54,10 +73,16 @@ class TrainSettings:
     log_every: int = 10
     num_workers: int = 0
     loggers: tuple[str, ...] = ("jsonl",)
+    wandb: WandbSettings = WandbSettings()
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
+    def by_horizon(self, name: str, values: Sequence[float]) -> dict[str, float]:
+        """One value a horizon, named `{name}_{h}d`."""
+        return {f"{name}_{horizon}d": value for horizon, value in zip(self.horizons, values, strict=True)}
+
     @classmethod
-    def from_config(cls, config: Config) -> "TrainSettings":
+    def from_config(cls, config: Config, plan: RunPlan, huber_deltas: tuple[float, ...] | None) -> "TrainSettings":
+        """Knobs of the configuration, components of its plan; `huber_deltas` are what the plan's loss came to."""
         return cls(
             digest=config_digest(config),
             horizons=config.data.horizons,
@@ -79,6 +104,10 @@ class TrainSettings:
             label_transform=config.labels.transform,
             quantiles=config.model.quantiles,
             quantile_weight=config.loss.quantile_weight,
+            huber_deltas=huber_deltas,
+            ema=plan.ema,
+            optimizer_groups=plan.optimizer,
+            temperature=plan.graph_attention,
             early_stopping=config.early_stopping.enabled,
             patience=config.early_stopping.patience,
             smoothing=config.early_stopping.smoothing,
@@ -86,7 +115,13 @@ class TrainSettings:
             keep_checkpoints=config.train.keep_checkpoints,
             log_every=config.train.log_every,
             num_workers=config.data.num_workers,
-            loggers=("jsonl", "tensorboard") if config.train.tensorboard else ("jsonl",),
+            loggers=plan.loggers,
+            wandb=WandbSettings(
+                project=config.wandb.project,
+                entity=config.wandb.entity,
+                tags=config.wandb.tags,
+                config=config.model_dump(mode="json"),
+            ),
             device=config.run.device,
         )
 

@@ -1,8 +1,8 @@
 """One optimizer step as a transaction: gradients, check, clip, update; or nothing at all."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.objective import Objective
+from atft_gat_fan.training.optim import gradient_norms
 from atft_gat_fan.training.runtime import Runtime
 from atft_gat_fan.types import DayBatch, RandomKey
 
@@ -25,7 +26,7 @@ class StepReport:
     was lowered, which is how the right scale is found. `non_finite`: loss or gradients are NaN or infinite.
 
     `loss` and `loss_by_horizon` are means over the labelled days, `grad_norm` is the norm before
-    clipping, `samples` the number of stock-windows whose stock was present.
+    clipping (`grad_norm_by_group`: of each layer type), `samples` the number of stock-windows whose stock was present.
     """
 
     outcome: Outcome
@@ -33,6 +34,7 @@ class StepReport:
     loss_by_horizon: tuple[float, ...]
     grad_norm: float
     samples: int
+    grad_norm_by_group: Mapping[str, float] = field(default_factory=dict)
 
 
 class TrainStep:
@@ -75,10 +77,12 @@ class TrainStep:
             self._model, self._optimizer, max_norm=self._max_norm, error_if_nonfinite=False
         )
         assert grad_norm is not None
+        norms = gradient_norms(self._optimizer)
         # The one wait for the device in a step.
-        numbers = torch.cat([torch.stack([loss, grad_norm]), by_horizon]).tolist()
+        numbers = torch.cat([torch.stack([loss, grad_norm, *norms.values()]), by_horizon]).tolist()
         outcome = self._commit(loss=numbers[0], grad_norm=numbers[1])
-        return StepReport(outcome, numbers[0], tuple(numbers[2:]), numbers[1], samples)
+        by_group = _before_clipping(dict(zip(norms, numbers[2:], strict=False)), numbers[1])
+        return StepReport(outcome, numbers[0], tuple(numbers[2 + len(norms) :]), numbers[1], samples, by_group)
 
     def _accumulate(self, batches: Sequence[DayBatch], labelled_days: Tensor, step: int) -> tuple[Tensor, Tensor]:
         device, key = self._fabric.device, RandomKey(self._seed, step)
@@ -107,3 +111,12 @@ class TrainStep:
         overflow = math.isfinite(loss) and self._scaler.get_scale() > 1.0
         self._scaler.update()
         return "rescaled" if overflow else "non_finite"
+
+
+def _before_clipping(norms: Mapping[str, float], total: float) -> dict[str, float]:
+    """Norms of the parts of a gradient whose norm was `total` before clipping, from those after it.
+
+    Clipping keeps their proportions, and only after it are fp16 gradients known to be unscaled.
+    """
+    clipped = math.hypot(*norms.values())
+    return {name: norm * total / clipped if clipped else 0.0 for name, norm in norms.items()}

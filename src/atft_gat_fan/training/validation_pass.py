@@ -45,10 +45,11 @@ def score_days(
     blocks: Sequence[tuple[int, int]],
     stop_requested: Callable[[], bool],
 ) -> ValidationScores | None:
-    """Scores over the days of `blocks`; None where a stop was requested meanwhile. Leaves the model training."""
+    """Scores over the days of `blocks`; None where a stop was requested meanwhile. The model keeps its mode."""
     daily: list[NDArray[np.float64]] = []
     loss_sum: torch.Tensor | float = 0.0
     labelled_days: torch.Tensor | int = 0
+    training = model.training
     model.eval()
     try:
         with torch.no_grad():
@@ -65,7 +66,7 @@ def score_days(
                 labelled_days = labelled_days + counts
                 daily.append(_rank_ic(forecast.point.float(), batch))
     finally:
-        model.train()
+        model.train(training)
     rank_ic = np.concatenate(daily)
     assert isinstance(loss_sum, torch.Tensor)
     return ValidationScores(

@@ -1,0 +1,69 @@
+"""The weights of a training: those being trained, their average, and the best so far."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from atft_gat_fan.config.plan import EmaPlan
+from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.training.checkpoint import BEST_RAW, TrainingState, read_tensors
+from atft_gat_fan.training.ema import EmaTeacher
+
+
+class Weights:
+    """Which network is trained, which is evaluated, and what is kept.
+
+    Without an EMA trained and evaluated network are one. With it, the best weights are averaged ones, and
+    the raw weights of that moment wait in the newest checkpoint rather than in memory.
+    """
+
+    def __init__(self, model: ATFT_GAT_FAN, ema: EmaPlan | None) -> None:
+        self.trained = model
+        self.ema = None if ema is None else EmaTeacher(model, ema)
+        self.best: dict[str, Tensor] = {}
+        self.best_raw: dict[str, Tensor] | Path | None = None
+
+    @property
+    def evaluated(self) -> ATFT_GAT_FAN:
+        """The network that is validated: with an EMA the averaged one, so that no weights are ever swapped."""
+        return self.trained if self.ema is None else self.ema.model
+
+    def stepped(self) -> None:
+        """An optimizer step was applied."""
+        if self.ema is not None:
+            self.ema.update(self.trained)
+
+    def keep_as_best(self) -> None:
+        """The present weights are the best so far; to be saved before they change again."""
+        self.best = _copy(self.evaluated)
+        if self.ema is not None:
+            self.best_raw = self.trained.state_dict()
+
+    def saved(self, checkpoint: Path) -> None:
+        """All weights now stand in this checkpoint."""
+        if self.best_raw is not None:
+            self.best_raw = checkpoint / BEST_RAW
+
+    def load(self, state: TrainingState) -> None:
+        """Take over a checkpoint's weights. Raises RuntimeError where names or shapes differ."""
+        self.trained.load_state_dict(state.model)
+        if self.ema is not None:
+            self.ema.load(state.ema)
+        self.best = dict(state.best)
+        assert state.best_raw is None or isinstance(state.best_raw, Path)
+        self.best_raw = state.best_raw
+
+    def finish(self) -> dict[str, Tensor] | None:
+        """Put the best evaluated weights, or the last ones where none were best, into the trained network.
+
+        Returns the raw weights behind averaged ones, on the CPU; None without an EMA.
+        """
+        raw = None
+        if self.ema is not None:
+            raw = read_tensors(self.best_raw) if isinstance(self.best_raw, Path) else _copy(self.trained)
+        self.trained.load_state_dict(self.best or self.evaluated.state_dict())
+        return raw
+
+
+def _copy(model: ATFT_GAT_FAN) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
