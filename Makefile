@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help setup setup-dev demo test test-slow lint format bench clean
+.PHONY: help setup setup-dev demo test test-slow lint format docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -44,8 +44,12 @@ format: setup-dev  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: setup  ## docs/configuration.md from the schema
+	$(BIN)/python -m atft_gat_fan.config.reference docs/configuration.md
+
 bench: setup-dev  ## the measurements the README quotes (PANEL=path/to/nasdaq_2003_2017.parquet for the real panel)
 	$(BIN)/python benchmarks/main_job.py $(if $(PANEL),--panel $(PANEL))
+	$(BIN)/python benchmarks/improvements.py
 
 clean:  ## remove what the targets made, .venv included
 	rm -rf .venv runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
