@@ -51,7 +51,7 @@ def test_each_switch_alone_changes_exactly_its_key_of_the_plan(key: str) -> None
     assert plan(f"{key}={value}").to_json() == {**RunPlan().to_json(), slot: content}
 
 
-@pytest.mark.parametrize("key", UNAVAILABLE)
+@pytest.mark.parametrize("key", sorted(UNAVAILABLE))
 def test_what_is_not_built_yet_is_refused_by_name(key: str) -> None:
     with pytest.raises(ConfigError) as error:
         plan(f"{key}=true")
