@@ -20,6 +20,7 @@ Returns are fractions, never percent. NaN in a label means unknown.
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -37,6 +38,11 @@ class RandomKey:
 
     seed: int
     step: int
+
+    def sequence(self, date: int, layer: int) -> np.random.SeedSequence:
+        """The source of one layer's draws for the day `date` (days since 1970-01-01)."""
+        # Seed sequences take non-negative words only, and days before 1970 are negative.
+        return np.random.SeedSequence((self.seed, self.step, date & 0xFFFFFFFF, layer))
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class FreqDropout(nn.Module):
             generators = [np.random.default_rng(int(torch.randint(2**63 - 1, ())))] * days
         else:
             assert len(dates) == days, f"{days} days but {len(dates)} dates"
-            generators = [self._day_generator(key, date) for date in dates]
+            generators = [np.random.default_rng(key.sequence(date, self.layer)) for date in dates]
         samples, starts, widths = [], [], []
         for day, generator in enumerate(generators):
             drawn = np.flatnonzero(generator.random(stocks) < self.p)
@@ -91,10 +91,6 @@ class FreqDropout(nn.Module):
             widths.append(generator.integers(1, self.max_width, size=len(drawn), endpoint=True))
         distance = (np.arange(self.num_bins)[:, None] - np.concatenate(starts)) % self.num_bins
         return np.concatenate(samples), distance < np.concatenate(widths)
-
-    def _day_generator(self, key: RandomKey, date: int) -> np.random.Generator:
-        # Seed sequences take non-negative words only, and days before 1970 are negative.
-        return np.random.default_rng((key.seed, key.step, date & 0xFFFFFFFF, self.layer))
 
 
 class _TakeOut(torch.autograd.Function):

@@ -45,10 +45,6 @@ class KeyedDropout(nn.Module):
         keep = torch.empty(shape, dtype=x.dtype, device=x.device)
         generator = torch.Generator(x.device)
         for mask, date in zip(keep, dates, strict=True):
-            mask.bernoulli_(1 - self.p, generator=generator.manual_seed(self._day_seed(key, date)))
+            seed = int(key.sequence(date, self.layer).generate_state(1, np.uint64)[0] >> 1)
+            mask.bernoulli_(1 - self.p, generator=generator.manual_seed(seed))
         return x * keep.div_(1 - self.p)
-
-    def _day_seed(self, key: RandomKey, date: int) -> int:
-        # Seed sequences take non-negative words only, and days before 1970 are negative.
-        words = (key.seed, key.step, date & 0xFFFFFFFF, self.layer)
-        return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
