@@ -9,6 +9,7 @@ def test_every_known_key_is_an_attribute_of_the_configuration() -> None:
     for key in known_keys():
         value = config
         for part in key.split("."):
+            assert hasattr(value, part), key
             value = getattr(value, part)
 
 
