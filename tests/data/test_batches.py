@@ -46,7 +46,9 @@ def test_a_block_holds_what_the_panel_holds(batches):
     assert_array_equal(np.array(batch.dates).astype("datetime64[D]"), data.days[10:13])
     assert torch.isnan(batch.labels[~batch.present]).all()
     assert torch.isfinite(batch.features).all()
-    assert torch.equal(batch.neighbours.index, batches.graph.at(np.arange(10, 13)).index)
+    every = np.arange(len(data.codes))
+    expected = batches.graph.at(np.arange(10, 13), every, data.column("present")[10:13])
+    assert torch.equal(batch.neighbours.index, expected.index)
 
 
 def test_features_of_a_block_are_a_contiguous_view(batches):

@@ -15,7 +15,7 @@ from torch import Tensor
 from atft_gat_fan.data.graph import Graph
 from atft_gat_fan.data.normalization import NormalizedStore
 from atft_gat_fan.data.store import Block, first_predictable
-from atft_gat_fan.types import DayBatch, Neighbours
+from atft_gat_fan.types import DayBatch
 
 T = TypeVar("T")
 
@@ -53,13 +53,12 @@ class DayBatches:
         return day_blocks(self.predictable(days), batch_days, seed, epoch, breaks)
 
     def block(self, first: int, count: int) -> DayBatch:
-        """Days first..first+count-1 with all N stocks of the store. Features are a view: nothing of them is copied.
+        """Days first..first+count-1 with all stocks of their block. Features are a view: nothing of them is copied.
 
         Raises DataError for days without a whole window.
         """
         block = self.data.block(first, count, self.window)
-        neighbours = None if self.graph is None else self.graph.at(np.arange(first, first + count))
-        return self._batch(first, count, block, self.static, neighbours)
+        return self._batch(first, count, block)
 
     def canonical(self, day: int) -> DayBatch:
         """One day with the stocks present on it alone: `stocks(day)`, in the order of their codes.
@@ -67,32 +66,24 @@ class DayBatches:
         The one form in which evaluation and prediction see a day. It does not depend on what else the store holds,
         so that their scores agree bit for bit. Raises DataError for a day without a whole window.
         """
-        stocks = self.stocks(day)
-        block = self.data.block(day, 1, self.window).stocks(stocks)
-        neighbours = None if self.graph is None else self.graph.at(np.array([day]), stocks)
-        return self._batch(day, 1, block, self.static[stocks], neighbours)
+        block = self.data.block(day, 1, self.window)
+        return self._batch(day, 1, block.take(np.flatnonzero(block.present[-1])))
 
     def stocks(self, day: int) -> Int64[np.ndarray, " stocks"]:
-        """Positions of the stocks present on a day."""
+        """Positions in the store of the stocks present on a day."""
         return np.flatnonzero(self.data.column("present", slice(day, day + 1))[0])
 
-    def _batch(
-        self,
-        first: int,
-        count: int,
-        block: Block,
-        static: Int64[np.ndarray, " stocks"],
-        neighbours: Neighbours | None,
-    ) -> DayBatch:
-        span = slice(first - first_predictable(self.window), first + count)
+    def _batch(self, first: int, count: int, block: Block) -> DayBatch:
+        span, days = slice(first - first_predictable(self.window), first + count), np.arange(first, first + count)
+        present = block.present[-count:]
         return DayBatch(
             features=as_tensor(block.features),
             labels=as_tensor(block.labels[-count:]),
-            present=as_tensor(block.present[-count:]),
+            present=as_tensor(present),
             calendar=as_tensor(self.calendar[span]),
-            static=as_tensor(static),
+            static=as_tensor(self.static[block.stocks]),
             span_dates=tuple(self._dates[span].tolist()),
-            neighbours=neighbours,
+            neighbours=None if self.graph is None else self.graph.at(days, block.stocks, present),
         )
 
 

@@ -23,34 +23,34 @@ class Graph:
     index: Int32[np.ndarray, "refreshes stocks neighbours"]
     correlation: Float32[np.ndarray, "refreshes stocks neighbours"]
     refresh: Int64[np.ndarray, " days"]
-    present: Bool[np.ndarray, "days stocks"]
     static: Int64[np.ndarray, " stocks"]
 
-    def at(self, days: Int64[np.ndarray, " batch"], stocks: Int64[np.ndarray, " subset"] | None = None) -> Neighbours:
-        """Neighbours as of `days` (positions), of all stocks or of `stocks`, then as positions among these.
+    def at(
+        self,
+        days: Int64[np.ndarray, " batch"],
+        stocks: Int64[np.ndarray, " subset"],
+        present: Bool[np.ndarray, "batch subset"],
+    ) -> Neighbours:
+        """Neighbours as of `days` (panel positions), of `stocks` (positions in the store) as positions among these.
 
-        A neighbour that is not present that day, or not among `stocks`, is masked out; so are all of a stock that is
-        not present. Edge features: shrunk correlation and same known static category; 1, 1 for the stock itself.
+        A neighbour that is not `present` that day, or not among `stocks`, is masked out; so are all of a stock that
+        is not present. Edge features: shrunk correlation and same known static category; 1, 1 for the stock itself.
         """
-        chosen = np.arange(len(self.static)) if stocks is None else stocks
-        index = self.index[self.refresh[days]].take(chosen, axis=1)
-        correlation = self.correlation[self.refresh[days]].take(chosen, axis=1)
-        own = chosen[:, None]
+        index = self.index[self.refresh[days]].take(stocks, axis=1)
+        correlation = self.correlation[self.refresh[days]].take(stocks, axis=1)
+        position = np.full(len(self.static), -1)
+        position[stocks] = own = np.arange(len(stocks))
+        local = position.take(index)
         # One flat take: indexing [days, stocks] by pairs costs several times as much.
-        flat = index + (days * len(self.static))[:, None, None]
-        mask = (index != own) & self.present.reshape(-1).take(flat) & self.present[days].take(chosen, axis=1)[..., None]
-        same = (self.static.take(index) == self.static[own]) & (self.static[own] > 0)
-        if stocks is not None:
-            position = np.full(len(self.static), -1)
-            position[stocks] = own_position = np.arange(len(stocks))
-            index, own = position.take(index), own_position[:, None]
-            mask &= index >= 0
+        flat = np.maximum(local, 0) + (np.arange(len(days)) * len(stocks))[:, None, None]
+        mask = (local >= 0) & (local != own[:, None]) & present.reshape(-1).take(flat) & present[..., None]
+        same = (self.static.take(index) == self.static[stocks][:, None]) & (self.static[stocks] > 0)[:, None]
         mask[..., 0] = same[..., 0] = True
         edge = np.empty((*mask.shape, NUM_EDGE_FEATURES), np.float32)
         np.multiply(correlation, mask, out=edge[..., 0])
         np.logical_and(same, mask, out=edge[..., 1])
         return Neighbours(
-            index=torch.from_numpy(np.where(mask, index, own).astype(np.int64)),
+            index=torch.from_numpy(np.where(mask, local, own[:, None]).astype(np.int64)),
             mask=torch.from_numpy(mask),
             edge=torch.from_numpy(edge),
         )
@@ -85,7 +85,7 @@ def build_graph(
         rows, slots = np.nonzero(chosen >= 0)
         index[refresh, active[rows], slots + 1] = active[chosen[rows, slots]]
         correlation[refresh, active[rows], slots + 1] = strength[rows, slots]
-    return Graph(index, correlation, np.searchsorted(starts, np.arange(len(days)), side="right") - 1, present, static)
+    return Graph(index, correlation, np.searchsorted(starts, np.arange(len(days)), side="right") - 1, static)
 
 
 def refresh_days(days: Shaped[np.ndarray, " days"], every: int) -> Int64[np.ndarray, " refreshes"]:

@@ -162,6 +162,7 @@ def materialise(store: Store, normalizer: Normalizer) -> NormalizedStore:
     for day in range(len(store.days)):
         features[day] = normalizer.apply(store.block(day, 1, 1).features[0])
     panel = Block(
+        stocks=np.arange(len(store.codes)),
         features=features,
         labels=store.column("labels"),
         returns=store.column("returns"),

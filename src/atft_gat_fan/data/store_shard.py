@@ -2,7 +2,7 @@
 
 import hashlib
 import mmap
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +41,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive panel days of all stocks of a store. Missing = NaN; a stock without a row that day is not present.
+    """Consecutive panel days of some of a store's stocks. Missing = NaN; one without a row that day is not present.
 
-    `labels` are raw forward returns, `returns` the trailing one-day return, both fractions; `dollar_volume` is the
-    20-day median of traded value.
+    `stocks` are positions in the store's `codes`, increasing: those of the stock axis. `labels` are raw forward
+    returns, `returns` the trailing one-day return, both fractions; `dollar_volume` is the 20-day median of traded
+    value.
     """
 
+    stocks: Int64[np.ndarray, " stocks"]
     features: Float32[np.ndarray, "span stocks features"]
     labels: Float32[np.ndarray, "span stocks horizons"]
     returns: Float32[np.ndarray, "span stocks"]
@@ -55,11 +57,16 @@ class Block:
 
     def days(self, days: slice) -> "Block":
         """Some of the days, as views."""
-        return Block(**{field.name: getattr(self, field.name)[days] for field in fields(self)})
+        return replace(self, **{name: getattr(self, name)[days] for name in PER_DAY})
 
-    def stocks(self, stocks: Int64[np.ndarray, " chosen"]) -> "Block":
-        """Some of the stocks, as contiguous copies."""
-        return Block(**{field.name: getattr(self, field.name).take(stocks, axis=1) for field in fields(self)})
+    def take(self, stocks: Int64[np.ndarray, " chosen"]) -> "Block":
+        """Some of the stocks, by their positions in the block, as contiguous copies."""
+        arrays = {name: getattr(self, name).take(stocks, axis=1) for name in PER_DAY}
+        return Block(stocks=self.stocks[stocks], **arrays)
+
+
+PER_DAY = ("features", "labels", "returns", "dollar_volume", "present")
+"""The arrays of a block that have a day axis."""
 
 
 class MappedShard:
@@ -91,6 +98,7 @@ class MappedShard:
         flat = {name: _values(batch, name) for name in batch.schema.names}
         days_stocks = (num_days, num_stocks)
         return Block(
+            stocks=np.arange(num_stocks),
             features=flat["features"].reshape(*days_stocks, len(layout.features)),
             labels=flat["labels"].reshape(*days_stocks, len(layout.horizons)),
             returns=flat["returns"].reshape(days_stocks),
