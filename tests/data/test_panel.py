@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from atft_gat_fan.config.schema import ColumnsConfig, DataConfig
-from atft_gat_fan.data.panel import Panel, check_panel, load_panel, warm_up_days
+from atft_gat_fan.data.panel import Panel, check_panel, open_panel, warm_up_days
 from atft_gat_fan.errors import DataError
 
 DAYS = [date(2020, 1, day) for day in range(1, 11)]
@@ -44,7 +44,11 @@ def config(path: Path, frame: pl.DataFrame, **settings: Any) -> DataConfig:
 
 
 def load(path: Path, frame: pl.DataFrame, **settings: Any) -> Panel:
-    return load_panel(config(path, frame, **settings))
+    return open_panel(config(path, frame, **settings))
+
+
+def rows(panel: Panel) -> pl.DataFrame:
+    return panel.rows.collect().sort("date", "code")
 
 
 def refused(path: Path, frame: pl.DataFrame, **settings: Any) -> list[str]:
@@ -63,46 +67,45 @@ class TestCanonicalForm:
     def test_any_row_order_gives_the_same_panel(self, tmp_path: Path) -> None:
         frame = prices()
         panels = [load(tmp_path, frame.sample(fraction=1.0, shuffle=True, seed=seed)) for seed in range(3)]
-        assert all(panel.frame.equals(panels[0].frame) for panel in panels)
-        assert panels[0].frame.rows() == sorted(panels[0].frame.rows(), key=lambda row: row[:2])
+        assert all(rows(panel).equals(rows(panels[0])) for panel in panels)
+        assert panels[0].codes == ("A", "B")
+        assert list(panels[0].days) == DAYS
 
     def test_prices_get_their_canonical_names_and_types(self, tmp_path: Path) -> None:
         panel = load(tmp_path, prices())
-        assert panel.frame.schema == {
+        assert rows(panel).schema == {
             "date": pl.Date,
             "code": pl.String,
             **dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), pl.Float64),
         }
         assert panel.has_prices
-        assert (panel.features, panel.label_columns, panel.static) == ((), {}, False)
-        assert panel.frame["adj_close"].equals(panel.frame["close"])
+        assert (panel.features, panel.label_columns, panel.static) == ((), {}, None)
+        assert rows(panel)["adj_close"].equals(rows(panel)["close"])
         assert panel.facts["rows"] == 20
         assert (panel.facts["stocks"], panel.facts["days"], panel.facts["last_day"]) == (2, 10, "2020-01-10")
 
     @pytest.mark.parametrize("name", ["AdjClose", "AdjustmentClose"])
     def test_an_adjusted_close_is_found_and_is_what_returns_are_taken_of(self, tmp_path: Path, name: str) -> None:
         panel = load(tmp_path, prices().with_columns((pl.col("Close") / 2).alias(name)))
-        np.testing.assert_array_equal(panel.frame["adj_close"], panel.frame["close"] / 2)
+        np.testing.assert_array_equal(rows(panel)["adj_close"], rows(panel)["close"] / 2)
 
     def test_close_only_is_enough(self, tmp_path: Path) -> None:
         panel = load(tmp_path, prices().select("Date", "Code", "Close"))
-        assert panel.frame.columns == ["date", "code", "close", "adj_close"]
+        assert rows(panel).columns == ["date", "code", "close", "adj_close"]
 
     def test_the_existing_format_needs_no_prices(self, tmp_path: Path) -> None:
         panel = load(tmp_path, existing_format())
         assert not panel.has_prices
         assert panel.features == ("rsi", "ma_gap")
         assert panel.label_columns == {1: "target_1d", 5: "target_5d"}
-        assert panel.static
-        assert set(panel.frame.columns) == {
-            "date", "code", "target_1d", "target_5d", "returns_1d", "static", "rsi", "ma_gap"
-        }  # fmt: skip
+        assert panel.static == {"A": "banks", "B": "banks"}
+        assert set(rows(panel).columns) == {"date", "code", "target_1d", "target_5d", "returns_1d", "rsi", "ma_gap"}
 
     def test_labels_may_bear_the_other_name_or_one_of_the_users(self, tmp_path: Path) -> None:
         renamed = existing_format().rename({"target_1d": "feat_ret_1d", "target_5d": "y5"})
         panel = load(tmp_path, renamed.drop("y5"), horizons=(1,))
         assert panel.label_columns == {1: "feat_ret_1d"}
-        np.testing.assert_allclose(panel.frame["target_1d"], existing_format()["target_1d"], rtol=1e-6)
+        np.testing.assert_allclose(rows(panel)["target_1d"], existing_format()["target_1d"], rtol=1e-6)
         panel = load(tmp_path, renamed, horizons=(5,), columns=ColumnsConfig(label="y{h}"))
         assert panel.label_columns == {5: "y5"}
 
@@ -111,13 +114,13 @@ class TestCanonicalForm:
         panel = load(tmp_path, set_value(frame, 1, "is_rsi_valid", None))
         valid = frame["is_rsi_valid"].to_numpy().copy()
         valid[1] = False
-        np.testing.assert_array_equal(panel.frame["rsi"].is_not_null(), valid)
-        assert panel.frame["ma_gap"].null_count() == 0
+        np.testing.assert_array_equal(rows(panel)["rsi"].is_not_null(), valid)
+        assert rows(panel)["ma_gap"].null_count() == 0
 
     def test_nan_is_missing(self, tmp_path: Path) -> None:
         panel = load(tmp_path, set_value(existing_format(), 4, "ma_gap", float("nan")))
-        assert panel.frame["ma_gap"].null_count() == 1
-        assert not panel.frame["ma_gap"].is_nan().any()
+        assert rows(panel)["ma_gap"].null_count() == 1
+        assert not rows(panel)["ma_gap"].is_nan().any()
 
     @pytest.mark.parametrize(
         "dates",
@@ -131,22 +134,22 @@ class TestCanonicalForm:
         ids=["text", "timestamp", "afternoon", "ISO text", "time zone"],
     )
     def test_texts_and_timestamps_are_dates(self, tmp_path: Path, dates: pl.Expr) -> None:
-        expected = load(tmp_path, prices()).frame
-        assert load(tmp_path, prices().with_columns(dates.alias("Date"))).frame.equals(expected)
+        expected = rows(load(tmp_path, prices()))
+        assert rows(load(tmp_path, prices().with_columns(dates.alias("Date")))).equals(expected)
 
     @pytest.mark.parametrize("dtype", [pl.Int32, pl.Categorical])
     def test_codes_become_text(self, tmp_path: Path, dtype: type[pl.DataType]) -> None:
         frame = prices().with_columns(pl.col("Code").replace_strict({"A": "1301", "B": "1302"}).cast(dtype))
-        assert load(tmp_path, frame).frame["code"].unique().sort().to_list() == ["1301", "1302"]
+        assert rows(load(tmp_path, frame))["code"].unique().sort().to_list() == ["1301", "1302"]
 
     def test_columns_can_have_other_names(self, tmp_path: Path) -> None:
         frame = prices().rename({"Date": "day", "Code": "ticker", "Close": "px"})
         panel = load(tmp_path, frame, columns=ColumnsConfig(date="day", code="ticker", close="px"))
-        assert panel.frame.equals(load(tmp_path, prices()).frame)
+        assert rows(panel).equals(rows(load(tmp_path, prices())))
 
     def test_a_day_with_one_stock_is_a_day(self, tmp_path: Path) -> None:
         frame = prices().filter((pl.col("Code") == "A") | (pl.col("Date") != DAYS[4]))
-        assert load(tmp_path, frame).frame.filter(date=DAYS[4]).height == 1
+        assert rows(load(tmp_path, frame)).filter(date=DAYS[4]).height == 1
 
 
 class TestFeatures:
@@ -277,7 +280,7 @@ class TestRefusals:
     def test_a_file_that_is_not_parquet(self, tmp_path: Path) -> None:
         (tmp_path / "panel.parquet").write_text("Date,Code,Close")
         with pytest.raises(DataError, match=r"expected a Parquet file .* begins with b'Date'"):
-            load_panel(DataConfig(source=str(tmp_path / "panel.parquet")))
+            open_panel(DataConfig(source=str(tmp_path / "panel.parquet")))
 
     def test_data_that_cannot_be_read_to_its_end(self, tmp_path: Path) -> None:
         settings = config(tmp_path, prices(2000))
@@ -285,7 +288,7 @@ class TestRefusals:
         body[200:6000] = bytes(5800)
         Path(settings.source).write_bytes(body)
         with pytest.raises(DataError, match="write the file again"):
-            load_panel(settings)
+            open_panel(settings)
 
     def test_all_problems_are_reported_together_and_the_check_reports_the_same(self, tmp_path: Path) -> None:
         frame = pl.concat([prices(), prices()[:1]])
@@ -314,7 +317,7 @@ class TestOddities:
         assert "high below low (both taken as missing) on 1 row (5.00%), first 2020-01-03 B" in self.warnings(
             tmp_path, frame
         )
-        row = load(tmp_path, frame).frame.filter(date=DAYS[2], code="B")
+        row = rows(load(tmp_path, frame)).filter(date=DAYS[2], code="B")
         assert row["high"].item() is None
         assert row["low"].item() is None
         assert row["close"].item() is not None
@@ -357,9 +360,9 @@ class TestRange:
         frame = prices(400)
         days = frame["Date"].unique().sort()
         settings = config(tmp_path, frame, start=days[300], end=days[350])
-        kept = load_panel(settings).frame["date"].unique().sort()
+        kept = rows(open_panel(settings))["date"].unique().sort()
         assert (kept[0], kept[-1]) == (days[300 - warm_up_days(settings)], days[350])
-        assert load_panel(config(tmp_path, frame, start=days[20])).frame["date"].min() == days[0]
+        assert rows(open_panel(config(tmp_path, frame, start=days[20])))["date"].min() == days[0]
 
     def test_rows_outside_are_not_checked(self, tmp_path: Path) -> None:
         frame = set_value(prices(400), 0, "Close", -1.0)

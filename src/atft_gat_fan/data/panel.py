@@ -1,14 +1,15 @@
-"""From a source to the canonical panel: checked, renamed, masked, sorted."""
+"""From a source to the canonical panel: checked, renamed, masked; read as a stream, never held as a whole."""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import polars as pl
 
 from atft_gat_fan.config.schema import DataConfig
 from atft_gat_fan.data.bars import REACH
-from atft_gat_fan.data.labels import label_name
-from atft_gat_fan.data.panel_checks import FOUND_DATE, ROW, collect, find_oddities, find_problems, summarise
+from atft_gat_fan.data.labels import find_departures, label_name
+from atft_gat_fan.data.panel_checks import FOUND_DATE, ROW, collect, count_days, find_oddities, find_problems
 from atft_gat_fan.data.panel_columns import PRICES, TRAILING_RETURN, Roles, resolve_roles
 from atft_gat_fan.data.sources import Source, open_source
 from atft_gat_fan.errors import DataError, Problem
@@ -21,23 +22,33 @@ STORE_SPAN = 64
 class Panel:
     """A panel that can be used.
 
-    `frame`, sorted by date and code, each (date, code) once: `date` (Date), `code` (String); with prices `close`,
-    `adj_close` (what returns are taken of) and whichever of `open high low volume` exist (Float64); `static` (String)
-    if any; the user's `features` (Float32 or Float64); `target_{h}d` for each horizon of `label_columns`, and
-    `returns_1d` (Float32, fractions) where the panel brings them. Null is missing; there is no NaN and no infinity.
+    `rows`, each (date, code) once, in no order: `date` (Date), `code` (String); with prices `close`, `adj_close`
+    (what returns are taken of) and whichever of `open high low volume` exist (Float64); the user's `features`
+    (Float32 or Float64); `target_{h}d` for each horizon of `label_columns`, and `returns_1d` (Float32, fractions)
+    where the panel brings them. Null is missing; there is no NaN and no infinity.
 
-    `features` is empty when they are to be derived from prices. `label_columns` maps a horizon to the source's column.
+    `days` and `codes` are sorted. `features` is empty when they are to be derived from prices. `label_columns` maps a
+    horizon to the source's column. `static` is each stock's first known category (a later one was not known before),
+    None where the panel has none. `departures` (`date, code`) are the last prices of stocks that left for good, which
+    only `data.delisting_return` asks for.
     """
 
-    frame: pl.DataFrame
+    rows: pl.LazyFrame
+    days: tuple[date, ...]
+    codes: tuple[str, ...]
+    num_rows: int
     has_prices: bool
     features: tuple[str, ...]
     label_columns: dict[int, str]
-    static: bool
+    static: dict[str, str] | None
+    departures: pl.DataFrame | None
     warnings: tuple[str, ...]
     facts: dict[str, Any]
-    name: str
-    fingerprint: str
+    source: Source
+
+    def columns(self) -> list[str]:
+        """Of `rows`, the date and the code aside."""
+        return self.rows.collect_schema().names()[2:]
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,9 @@ class _Opened:
     source: Source
     roles: Roles
     rows: pl.LazyFrame
-    """Canonical rows of the days asked for, unsorted, with ROW and FOUND_DATE."""
+    """Canonical rows of the days asked for, with ROW and FOUND_DATE."""
+    days: pl.DataFrame
+    """`date` and `stocks`, the number of its rows; sorted."""
 
 
 def longest_span(config: DataConfig) -> int:
@@ -67,8 +80,8 @@ def warm_up_days(config: DataConfig) -> int:
     return REACH + longest_span(config) - 1
 
 
-def load_panel(config: DataConfig, *, need_labels: bool = True) -> Panel:
-    """Read and check `config.source`.
+def open_panel(config: DataConfig, *, need_labels: bool = True) -> Panel:
+    """Check `config.source` and say how to read it; memory does not grow with its rows.
 
     Days after `data.end` are left out; of those before `data.start` only the last `warm_up_days` are kept. Rows
     outside are not checked. Where a validity mask is false or missing, the column it names is missing. Where high <
@@ -80,36 +93,41 @@ def load_panel(config: DataConfig, *, need_labels: bool = True) -> Panel:
     opened, problems = _open(config, need_labels)
     if opened is None or problems:
         raise DataError(problems, source=config.source)
-    source, roles = opened.source, opened.roles
-    frame = collect(opened.rows, source).sort("date", "code")
-    oddities = find_oddities(frame.lazy(), roles, source)
-    if {"high", "low"} <= set(frame.columns):
+    source, roles, rows, days = opened.source, opened.roles, opened.rows, opened.days
+    categories = _categories(rows, roles, source)
+    oddities = find_oddities(rows, days, categories, roles, source)
+    codes = _codes(rows, source)
+    pays_out = config.delisting_return is not None and roles.has_prices
+    if {"high", "low"} <= roles.prices.keys():
         crossed = pl.col("high") < pl.col("low")
-        frame = frame.with_columns(pl.when(~crossed.fill_null(False)).then(pl.col("high", "low")))
+        rows = rows.with_columns(pl.when(~crossed.fill_null(False)).then(pl.col("high", "low")))
     return Panel(
-        frame=frame.drop(ROW, FOUND_DATE),
+        rows=rows.drop(ROW, FOUND_DATE, *({"static"} - set(roles.features)), strict=False),
+        days=tuple(days["date"]),
+        codes=codes,
+        num_rows=int(days["stocks"].sum()),
         has_prices=roles.has_prices,
         features=roles.features,
         label_columns=dict(roles.labels),
-        static=roles.static is not None,
+        static=None if categories is None else _first_known(categories),
+        departures=collect(find_departures(rows, days["date"]), source) if pays_out else None,
         warnings=(*roles.warnings, *oddities),
-        facts=_facts(frame.lazy(), roles, source),
-        name=source.name,
-        fingerprint=source.fingerprint,
+        facts=_facts(days, codes, roles),
+        source=source,
     )
 
 
 def check_panel(config: DataConfig) -> PanelReport:
-    """The same checks, reported instead of raised; queries run over the source, no frame of it is built.
+    """The same checks, reported instead of raised.
 
     Raises DataError only where the source cannot be opened or read at all.
     """
     opened, problems = _open(config, need_labels=True)
     if opened is None:
         return PanelReport(tuple(problems), (), {})
-    source, roles = opened.source, opened.roles
-    oddities = [] if problems else find_oddities(opened.rows, roles, source)
-    return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(opened.rows, roles, source))
+    source, roles, rows, days = opened.source, opened.roles, opened.rows, opened.days
+    oddities = [] if problems else find_oddities(rows, days, _categories(rows, roles, source), roles, source)
+    return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(days, _codes(rows, source), roles))
 
 
 def _open(config: DataConfig, need_labels: bool) -> tuple[_Opened | None, list[Problem]]:
@@ -123,9 +141,10 @@ def _open(config: DataConfig, need_labels: bool) -> tuple[_Opened | None, list[P
     if roles.date is None or roles.code is None:
         return None, problems
     rows = _in_range(_canonical(source.frame, schema, roles), config, source)
-    problems += find_problems(rows, roles, source)
+    days = count_days(rows, source)
+    problems += find_problems(rows, days, roles, source)
     problems += _no_rows(rows, config, source)
-    return _Opened(source, roles, rows), problems
+    return _Opened(source, roles, rows, days), problems
 
 
 def _kind(dtype: pl.DataType) -> str:
@@ -227,9 +246,30 @@ def _no_rows(rows: pl.LazyFrame, config: DataConfig, source: Source) -> list[Pro
     return [Problem(f"expected rows {' '.join(days)}, found none", mend="correct data.start and data.end")]
 
 
-def _facts(rows: pl.LazyFrame, roles: Roles, source: Source) -> dict[str, Any]:
+def _categories(rows: pl.LazyFrame, roles: Roles, source: Source) -> pl.DataFrame | None:
+    """Every known `code, static` pair with its first `date`; None where the panel has no category."""
+    if roles.static is None:
+        return None
+    known = rows.filter(pl.col("static").is_not_null())
+    return collect(known.group_by("code", "static").agg(pl.col("date").min()), source)
+
+
+def _first_known(categories: pl.DataFrame) -> dict[str, str]:
+    first = categories.sort("code", "date").unique("code", keep="first", maintain_order=True)
+    return dict(first.select("code", "static").iter_rows())
+
+
+def _codes(rows: pl.LazyFrame, source: Source) -> tuple[str, ...]:
+    return tuple(collect(rows.select("code").unique().drop_nulls(), source)["code"].sort())
+
+
+def _facts(days: pl.DataFrame, codes: tuple[str, ...], roles: Roles) -> dict[str, Any]:
     return {
-        **summarise(rows, source),
+        "rows": int(days["stocks"].sum()),
+        "stocks": len(codes),
+        "days": days.height,
+        "first_day": None if days.is_empty() else str(days["date"][0]),
+        "last_day": None if days.is_empty() else str(days["date"][-1]),
         "prices": [part for part in (*PRICES, "volume") if part in roles.prices],
         "features": list(roles.features) or "derived",
         "labels": {f"{horizon}d": name for horizon, name in roles.labels.items()},
