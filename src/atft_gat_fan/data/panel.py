@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import numpy as np
 import polars as pl
+from jaxtyping import Int64
+from numpy import ndarray
 
 from atft_gat_fan.config.schema import DataConfig
 from atft_gat_fan.data.bars import REACH
@@ -27,7 +30,7 @@ class Panel:
     (Float32 or Float64); `target_{h}d` for each horizon of `label_columns`, and `returns_1d` (Float32, fractions)
     where the panel brings them. Null is missing; there is no NaN and no infinity.
 
-    `days` and `codes` are sorted. `features` is empty when they are to be derived from prices. `label_columns` maps a
+    `days` and `codes` are sorted. `parts` are the columns that mean something: prices, labels, returns. `features` is empty when they are to be derived from prices. `label_columns` maps a
     horizon to the source's column. `static` is each stock's first known category (a later one was not known before),
     None where the panel has none. `departures` (`date, code`) are the last prices of stocks that left for good, which
     only `data.delisting_return` asks for.
@@ -36,7 +39,8 @@ class Panel:
     rows: pl.LazyFrame
     days: tuple[date, ...]
     codes: tuple[str, ...]
-    num_rows: int
+    rows_per_day: Int64[ndarray, " days"]
+    parts: tuple[str, ...]
     has_prices: bool
     features: tuple[str, ...]
     label_columns: dict[int, str]
@@ -45,10 +49,6 @@ class Panel:
     warnings: tuple[str, ...]
     facts: dict[str, Any]
     source: Source
-
-    def columns(self) -> list[str]:
-        """Of `rows`, the date and the code aside."""
-        return self.rows.collect_schema().names()[2:]
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,14 @@ def open_panel(config: DataConfig, *, need_labels: bool = True) -> Panel:
     if {"high", "low"} <= roles.prices.keys():
         crossed = pl.col("high") < pl.col("low")
         rows = rows.with_columns(pl.when(~crossed.fill_null(False)).then(pl.col("high", "low")))
+    rows = rows.drop(ROW, FOUND_DATE, "static", strict=False)
+    features = set(roles.features) - {*PRICES, "volume", TRAILING_RETURN}
     return Panel(
-        rows=rows.drop(ROW, FOUND_DATE, *({"static"} - set(roles.features)), strict=False),
+        rows=rows,
         days=tuple(days["date"]),
         codes=codes,
-        num_rows=int(days["stocks"].sum()),
+        rows_per_day=days["stocks"].to_numpy().astype(np.int64),
+        parts=tuple(name for name in rows.collect_schema().names()[2:] if name not in features),
         has_prices=roles.has_prices,
         features=roles.features,
         label_columns=dict(roles.labels),

@@ -1,6 +1,7 @@
 """What is wrong with the rows of a panel, where, and what to do; and what is merely odd."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
@@ -61,8 +62,26 @@ class Check:
 
 def collect(rows: pl.LazyFrame, source: Source) -> pl.DataFrame:
     """Run a query; a source that cannot be read to its end is bad data."""
-    try:
+    with _readable(source):
         return rows.collect(engine="streaming")
+
+
+def stream(rows: pl.LazyFrame, source: Source, chunk_size: int) -> Iterator[pl.DataFrame]:
+    """The rows of a query, some at a time, in no order."""
+    with _readable(source):
+        batches = rows.collect_batches(chunk_size=chunk_size, maintain_order=False, engine="streaming")
+    while True:
+        with _readable(source):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+@contextmanager
+def _readable(source: Source) -> Iterator[None]:
+    try:
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
             Problem(
