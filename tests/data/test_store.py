@@ -96,7 +96,7 @@ def test_longer_spans_than_shards_repeat_break_at_their_first_days(make_frame, m
     assert store.breaks(count=4, window=4) == (10, 20)
     assert [store.shard_of(day) for day in (0, 9, 10, 29)] == [0, 0, 1, 2]
     assert_array_equal(store.block(10, 10, 6).returns, store.column("returns", slice(5, 20)))
-    with pytest.raises(AssertionError, match="cross"):
+    with pytest.raises(AssertionError, match="not held"):
         store.block(6, 8, 4)
 
 
@@ -111,6 +111,8 @@ def test_tensors_of_a_block_lie_inside_the_map_of_its_file(make_frame, make_stor
                 maps[start] = stop
         assert maps
         for name, array in arrays(block).items():
+            if name == "stocks":
+                continue
             tensor = as_tensor(array)
             assert tensor.is_contiguous()
             assert tensor.shape == array.shape
@@ -257,8 +259,8 @@ def test_another_version_or_an_edited_or_damaged_manifest_is_refused(make_frame,
     path = store.path / "manifest.json"
     whole = path.read_bytes()
     for edit, message in (
-        (lambda body: body.update(version=99), "version 1, found 99"),
-        (lambda body: body["eras"][0]["codes"].reverse(), "checksum"),
+        (lambda body: body.update(version=99), "version 2, found 99"),
+        (lambda body: body["codes"].reverse(), "checksum"),
         (lambda body: body.pop("days"), "days"),
     ):
         edit_manifest(store, edit)
