@@ -10,6 +10,7 @@ import pytest
 
 from atft_gat_fan.config.schema import ColumnsConfig, DataConfig
 from atft_gat_fan.data.panel import Panel, check_panel, open_panel, warm_up_days
+from atft_gat_fan.data.sources import open_source
 from atft_gat_fan.errors import DataError
 
 DAYS = [date(2020, 1, day) for day in range(1, 11)]
@@ -44,7 +45,15 @@ def config(path: Path, frame: pl.DataFrame, **settings: Any) -> DataConfig:
 
 
 def load(path: Path, frame: pl.DataFrame, **settings: Any) -> Panel:
-    return open_panel(config(path, frame, **settings))
+    return opened(config(path, frame, **settings))
+
+
+def opened(settings: DataConfig) -> Panel:
+    return open_panel(settings, open_source(settings), silent)
+
+
+def silent(share: float) -> None:
+    assert 0 <= share <= 1
 
 
 def rows(panel: Panel) -> pl.DataFrame:
@@ -280,7 +289,7 @@ class TestRefusals:
     def test_a_file_that_is_not_parquet(self, tmp_path: Path) -> None:
         (tmp_path / "panel.parquet").write_text("Date,Code,Close")
         with pytest.raises(DataError, match=r"expected a Parquet file .* begins with b'Date'"):
-            open_panel(DataConfig(source=str(tmp_path / "panel.parquet")))
+            opened(DataConfig(source=str(tmp_path / "panel.parquet")))
 
     def test_data_that_cannot_be_read_to_its_end(self, tmp_path: Path) -> None:
         settings = config(tmp_path, prices(2000))
@@ -288,7 +297,7 @@ class TestRefusals:
         body[200:6000] = bytes(5800)
         Path(settings.source).write_bytes(body)
         with pytest.raises(DataError, match="write the file again"):
-            open_panel(settings)
+            opened(settings)
 
     def test_all_problems_are_reported_together_and_the_check_reports_the_same(self, tmp_path: Path) -> None:
         frame = pl.concat([prices(), prices()[:1]])
@@ -296,7 +305,7 @@ class TestRefusals:
         frame = frame.with_columns(pl.col("High").cast(pl.String))
         problems = refused(tmp_path, frame, columns=ColumnsConfig(volume="Vol"))
         assert len(problems) == 5
-        report = check_panel(config(tmp_path, frame, columns=ColumnsConfig(volume="Vol")))
+        report = check_panel(config(tmp_path, frame, columns=ColumnsConfig(volume="Vol")), silent)
         assert [str(problem) for problem in report.problems] == problems
         with pytest.raises(DataError, match="5 problems"):
             load(tmp_path, frame, columns=ColumnsConfig(volume="Vol"))
@@ -305,7 +314,7 @@ class TestRefusals:
 class TestOddities:
     def warnings(self, path: Path, frame: pl.DataFrame, **settings: Any) -> str:
         panel = load(path, frame, **settings)
-        assert check_panel(config(path, frame, **settings)).warnings == panel.warnings
+        assert check_panel(config(path, frame, **settings), silent).warnings == panel.warnings
         return "\n".join(panel.warnings)
 
     def test_a_clean_panel_has_none(self, tmp_path: Path) -> None:
@@ -360,12 +369,12 @@ class TestRange:
         frame = prices(400)
         days = frame["Date"].unique().sort()
         settings = config(tmp_path, frame, start=days[300], end=days[350])
-        kept = rows(open_panel(settings))["date"].unique().sort()
+        kept = rows(opened(settings))["date"].unique().sort()
         assert (kept[0], kept[-1]) == (days[300 - warm_up_days(settings)], days[350])
-        assert rows(open_panel(config(tmp_path, frame, start=days[20])))["date"].min() == days[0]
+        assert rows(opened(config(tmp_path, frame, start=days[20])))["date"].min() == days[0]
 
     def test_rows_outside_are_not_checked(self, tmp_path: Path) -> None:
         frame = set_value(prices(400), 0, "Close", -1.0)
         settings = config(tmp_path, frame, start=frame["Date"].max())
-        assert check_panel(settings).problems == ()
-        assert len(check_panel(config(tmp_path, frame)).problems) == 1
+        assert check_panel(settings, silent).problems == ()
+        assert len(check_panel(config(tmp_path, frame), silent).problems) == 1

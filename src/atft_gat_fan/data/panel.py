@@ -1,5 +1,6 @@
 """From a source to the canonical panel: checked, renamed, masked; read as a stream, never held as a whole."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -62,7 +63,6 @@ class PanelReport:
 
 @dataclass(frozen=True)
 class _Opened:
-    source: Source
     roles: Roles
     rows: pl.LazyFrame
     """Canonical rows of the days asked for, with ROW and FOUND_DATE."""
@@ -80,8 +80,10 @@ def warm_up_days(config: DataConfig) -> int:
     return REACH + longest_span(config) - 1
 
 
-def open_panel(config: DataConfig, *, need_labels: bool = True) -> Panel:
-    """Check `config.source` and say how to read it; memory does not grow with its rows.
+def open_panel(
+    config: DataConfig, source: Source, progress: Callable[[float], None], *, need_labels: bool = True
+) -> Panel:
+    """Check `source`, that of `config`, and say how to read it; memory does not grow with its rows.
 
     Days after `data.end` are left out; of those before `data.start` only the last `warm_up_days` are kept. Rows
     outside are not checked. Where a validity mask is false or missing, the column it names is missing. Where high <
@@ -90,10 +92,10 @@ def open_panel(config: DataConfig, *, need_labels: bool = True) -> Panel:
     Raises DataError with every problem of the source: missing or duplicate keys, dates that are none, numbers written
     as text, infinite values, prices not above 0, missing columns and (with `need_labels`) horizons, no rows.
     """
-    opened, problems = _open(config, need_labels)
+    opened, problems = _open(config, source, progress, need_labels)
     if opened is None or problems:
         raise DataError(problems, source=config.source)
-    source, roles, rows, days = opened.source, opened.roles, opened.rows, opened.days
+    roles, rows, days = opened.roles, opened.rows, opened.days
     categories = _categories(rows, roles, source)
     oddities = find_oddities(rows, days, categories, roles, source)
     codes = _codes(rows, source)
@@ -120,22 +122,24 @@ def open_panel(config: DataConfig, *, need_labels: bool = True) -> Panel:
     )
 
 
-def check_panel(config: DataConfig) -> PanelReport:
+def check_panel(config: DataConfig, progress: Callable[[float], None]) -> PanelReport:
     """The same checks, reported instead of raised.
 
     Raises DataError only where the source cannot be opened or read at all.
     """
-    opened, problems = _open(config, need_labels=True)
+    source = open_source(config)
+    opened, problems = _open(config, source, progress, need_labels=True)
     if opened is None:
         return PanelReport(tuple(problems), (), {})
-    source, roles, rows, days = opened.source, opened.roles, opened.rows, opened.days
+    roles, rows, days = opened.roles, opened.rows, opened.days
     oddities = [] if problems else find_oddities(rows, days, _categories(rows, roles, source), roles, source)
     return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(days, _codes(rows, source), roles))
 
 
-def _open(config: DataConfig, need_labels: bool) -> tuple[_Opened | None, list[Problem]]:
+def _open(
+    config: DataConfig, source: Source, progress: Callable[[float], None], need_labels: bool
+) -> tuple[_Opened | None, list[Problem]]:
     """The source's canonical rows and all its problems; no rows when they cannot be told apart by date and code."""
-    source = open_source(config)
     schema = source.frame.collect_schema()
     roles = resolve_roles(schema, source.columns, config, need_labels=need_labels)
     problems = [*roles.problems, *_numbers_as_text(schema, roles, source)]
@@ -145,9 +149,9 @@ def _open(config: DataConfig, need_labels: bool) -> tuple[_Opened | None, list[P
         return None, problems
     rows = _in_range(_canonical(source.frame, schema, roles), config, source)
     days = count_days(rows, source)
-    problems += find_problems(rows, days, roles, source)
+    problems += find_problems(rows, days, roles, source, progress)
     problems += _no_rows(rows, config, source)
-    return _Opened(source, roles, rows, days), problems
+    return _Opened(roles, rows, days), problems
 
 
 def _kind(dtype: pl.DataType) -> str:

@@ -1,6 +1,6 @@
 """What is wrong with the rows of a panel, where, and what to do; and what is merely odd."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -38,7 +38,9 @@ def bands(days: pl.DataFrame, max_rows: int = BAND_ROWS) -> list[Band]:
     `days` is sorted: `date`, `stocks` (rows of that day).
     """
     position = (days["stocks"].cum_sum() - 1) // max_rows
-    stretches = days.group_by(position.alias("band"), maintain_order=True).agg(first=pl.col("date").first(), last=pl.col("date").last())
+    stretches = days.group_by(position.alias("band"), maintain_order=True).agg(
+        first=pl.col("date").first(), last=pl.col("date").last()
+    )
     return [Band(*row) for row in stretches.select("first", "last").iter_rows()]
 
 
@@ -91,10 +93,12 @@ def _readable(source: Source) -> Iterator[None]:
         ) from error
 
 
-def find_problems(rows: pl.LazyFrame, days: pl.DataFrame, roles: Roles, source: Source) -> list[Problem]:
+def find_problems(
+    rows: pl.LazyFrame, days: pl.DataFrame, roles: Roles, source: Source, progress: Callable[[float], None]
+) -> list[Problem]:
     """Every kind of violation in the canonical rows (`date, code, …, ROW, FOUND_DATE`), with its first examples.
 
-    `days` are those of `count_days`.
+    `days` are those of `count_days`; `progress` is told the share of the columns that is read.
     """
     names = set(rows.collect_schema().names())
     checks = [check for check in _checks(roles) if set(check.violated.meta.root_names()) <= names]
@@ -103,10 +107,9 @@ def find_problems(rows: pl.LazyFrame, days: pl.DataFrame, roles: Roles, source: 
         some = checks[position : position + COLUMNS_AT_ONCE]
         counts = collect(rows.select(check.violated.sum().alias(str(i)) for i, check in enumerate(some)), source)
         problems += [
-            _violation(rows, check, count, source)
-            for check, count in zip(some, counts.row(0), strict=True)
-            if count
+            _violation(rows, check, count, source) for check, count in zip(some, counts.row(0), strict=True) if count
         ]
+        progress(min(1.0, (position + COLUMNS_AT_ONCE) / len(checks)))
     return problems + _duplicates(rows, days, roles, source)
 
 

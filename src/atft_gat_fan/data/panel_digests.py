@@ -19,8 +19,6 @@ from numpy import ndarray
 from atft_gat_fan.data.panel_checks import COLUMNS_AT_ONCE, collect
 from atft_gat_fan.data.sources import Source
 
-BITS = {pl.Float32: pl.UInt32, pl.Float64: pl.UInt64}
-
 
 def day_digests(
     rows: pl.LazyFrame, columns: Sequence[str], source: Source, progress: Callable[[float], None]
@@ -46,5 +44,5 @@ def _groups(columns: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _weighted(name: str, dtype: pl.DataType) -> pl.Expr:
     weight = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") | 1  # odd: no bit of a value is lost
-    bits = pl.col(name).fill_null(float("nan")).reinterpret(dtype=BITS[type(dtype)]).cast(pl.UInt64)
-    return bits * pl.lit(weight, pl.UInt64)
+    bits = pl.col(name).fill_null(float("nan")).reinterpret(dtype=pl.UInt32 if dtype == pl.Float32 else pl.UInt64)
+    return bits.cast(pl.UInt64) * pl.lit(weight, pl.UInt64)

@@ -74,14 +74,9 @@ def stage(
     for left in (partial, folder):
         shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(parents=True)
-    work = sum(map(len, needed))
-    done = 0
-    for group, stretches in enumerate(needed):
-        if not stretches:
-            continue
-        begun, share = done / work, len(stretches) / work
-        _scatter(panel, staged.groups[group], group, stretches, partial, lambda part: progress(begun + part * share))
-        done += len(stretches)
+    for group, (columns, stretches) in enumerate(zip(staged.groups, needed, strict=True)):
+        for share in _scatter(panel, columns, group, stretches, partial):
+            progress((group + share) / len(needed))
     fsync_folder(partial)
     partial.rename(folder)
     fsync_folder(folder.parent)
@@ -111,9 +106,8 @@ def _scatter(
     group: int,
     stretches: Sequence[int],
     folder: Path,
-    progress: Callable[[float], None],
-) -> None:
-    """Write the columns of each row into the file of its stretch."""
+) -> Iterator[float]:
+    """Write the columns of each row into the file of its stretch; the share of the rows that is done."""
     begins = panel.days[::STRETCH_DAYS]
     first, stop = stretches[0] * STRETCH_DAYS, min((stretches[-1] + 1) * STRETCH_DAYS, len(panel.days))
     values = pl.col(columns) if group == 0 else pl.col(columns).cast(pl.Float32).fill_null(float("nan"))
@@ -134,7 +128,7 @@ def _scatter(
                     writers[stretch] = files.enter_context(pa.ipc.new_file(file, table.schema))
                 writers[stretch].write_table(table)
             num_rows += batch.height
-            progress(num_rows / expected)
+            yield num_rows / expected
 
 
 def _make_durable(file: BinaryIO) -> None:
@@ -144,7 +138,9 @@ def _make_durable(file: BinaryIO) -> None:
 
 def _by_stretch(batch: pl.DataFrame, begins: Sequence[date]) -> Iterator[tuple[int, pl.DataFrame]]:
     stretch = pl.Series(begins).search_sorted(batch["date"], side="right") - 1
-    for (position,), part in batch.with_columns(stretch.alias("__stretch__")).partition_by(
-        "__stretch__", as_dict=True, include_key=False
-    ).items():
+    for (position,), part in (
+        batch.with_columns(stretch.alias("__stretch__"))
+        .partition_by("__stretch__", as_dict=True, include_key=False)
+        .items()
+    ):
         yield int(position), part

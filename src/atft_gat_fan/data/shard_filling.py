@@ -82,9 +82,9 @@ class ShardRows:
         """
         block.present.reshape(-1)[self._cells] = True
         past = self._rows[: self._held.stop]
-        values = {"labels": self._labels(), "returns": [self._returns(past)], "dollar_volume": [self._dollar_volume(past)]}
-        self._refuse_infinite([column for columns in values.values() for column in columns])
-        for name, columns in values.items():
+        returns, dollar_volume, labels = self._returns(past), self._dollar_volume(past), self._labels()
+        self._refuse_infinite([returns, dollar_volume, *labels])
+        for name, columns in (("returns", [returns]), ("dollar_volume", [dollar_volume]), ("labels", labels)):
             cells = getattr(block, name).reshape(-1, len(columns))
             cells[self._cells] = np.stack([column.to_numpy() for column in columns], axis=1)
         features = block.features.reshape(-1, len(self._recipe.features))
@@ -144,8 +144,10 @@ class ShardRows:
 
     def _places(self, rows: pl.DataFrame) -> Int64[ndarray, " rows"]:
         """Where rows of the shard's days stand in its arrays: day by day, the stocks of a day side by side."""
-        day = self._days.search_sorted(rows["date"]).to_numpy().astype(np.int64)
-        return day * len(self._stocks) + self._stocks.search_sorted(rows["code"]).to_numpy()
+        places: Int64[ndarray, " rows"] = self._days.search_sorted(rows["date"]).to_numpy().astype(np.int64)
+        places *= len(self._stocks)
+        places += self._stocks.search_sorted(rows["code"]).to_numpy()
+        return places
 
     def _refuse_infinite(self, columns: Sequence[pl.Series]) -> None:
         problems = []
@@ -153,8 +155,8 @@ class ShardRows:
             infinite = column.is_infinite().fill_null(False)
             if not infinite.any():
                 continue
-            first = self._rows[self._held].filter(infinite).head(NUM_EXAMPLES)
-            examples = (f"{date} {self._recipe.panel.codes[code]}" for date, code in first.select("date", "code").rows())
+            first = self._rows[self._held].filter(infinite).select("date", "code").head(NUM_EXAMPLES)
+            examples = (f"{date} {self._recipe.panel.codes[code]}" for date, code in first.rows())
             problems.append(
                 Problem(
                     f"expected values of {column.name} that fit float32, found larger ones on {infinite.sum():,} rows",
