@@ -92,9 +92,12 @@ class Bars:
 
 
 def trailing_returns(frame: pl.DataFrame) -> pl.Series:
-    """`returns_1d` (Float32, fraction) of canonical rows: P[t] over the last price, at most 6 panel days ago, - 1."""
+    """`returns_1d` (Float32, fraction) of canonical rows: P[t] over the last price, at most 6 panel days ago, - 1.
+
+    Infinite where float32 does not reach; so are dollar volumes and derived labels, for a conversion to refuse.
+    """
     bars = Bars(frame)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         returns = bars.timelines.gather(bars.returns).astype(np.float32)
     return pl.Series("returns_1d", returns).fill_nan(None)
 
@@ -108,5 +111,6 @@ def median_dollar_volume(frame: pl.DataFrame) -> pl.Series:
     # The blanks before a listing are longer than the window, so no window reaches into another stock.
     traded = pl.Series(timelines.spread(frame["close"] * frame["volume"])).fill_nan(None)
     median = traded.rolling_median(LIQUIDITY_WINDOW, min_samples=LIQUIDITY_WINDOW // 2)
-    values = timelines.gather(median.to_numpy()).astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = timelines.gather(median.to_numpy()).astype(np.float32)
     return pl.Series("dollar_volume", values).fill_nan(None)

@@ -45,7 +45,8 @@ def derive_labels(
         label = timelines.gather(lag(payable, -horizon) / price - 1)
         # What is paid out behind the panel's last day has not happened yet.
         label[timelines.day + horizon >= timelines.num_days] = np.nan
-        columns.append(pl.Series(label_name(horizon), label.astype(np.float32)).fill_nan(None))
+        with np.errstate(over="ignore"):
+            columns.append(pl.Series(label_name(horizon), label.astype(np.float32)).fill_nan(None))
     return frame.with_columns(columns)
 
 

@@ -31,10 +31,10 @@ class Panel:
     (Float32 or Float64); `target_{h}d` for each horizon of `label_columns`, and `returns_1d` (Float32, fractions)
     where the panel brings them. Null is missing; there is no NaN and no infinity.
 
-    `days` and `codes` are sorted. `parts` are the columns that mean something: prices, labels, returns. `features` is empty when they are to be derived from prices. `label_columns` maps a
-    horizon to the source's column. `static` is each stock's first known category (a later one was not known before),
-    None where the panel has none. `departures` (`date, code`) are the last prices of stocks that left for good, which
-    only `data.delisting_return` asks for.
+    `days` and `codes` are sorted. `parts` are the columns that mean something: prices, labels, returns. `features` is
+    empty when they are to be derived from prices. `label_columns` maps a horizon to the source's column. `static` is
+    each stock's first known category (a later one was not known before), None where the panel has none. `departures`
+    (`date, code`) are the last prices of stocks that left for good, which only `data.delisting_return` asks for.
     """
 
     rows: pl.LazyFrame

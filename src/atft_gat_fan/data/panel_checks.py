@@ -32,12 +32,12 @@ class Band(NamedTuple):
     last: date
 
 
-def bands(days: pl.DataFrame, max_rows: int = BAND_ROWS) -> list[Band]:
-    """The panel's days, in order, in stretches of about `max_rows` rows at most (a single day may hold more).
+def bands(days: pl.DataFrame) -> list[Band]:
+    """The panel's days, in order, in stretches of about BAND_ROWS rows at most (a single day may hold more).
 
     `days` is sorted: `date`, `stocks` (rows of that day).
     """
-    position = (days["stocks"].cum_sum() - 1) // max_rows
+    position = (days["stocks"].cum_sum() - 1) // BAND_ROWS
     stretches = days.group_by(position.alias("band"), maintain_order=True).agg(
         first=pl.col("date").first(), last=pl.col("date").last()
     )
