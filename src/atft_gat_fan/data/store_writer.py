@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -21,22 +20,12 @@ from atft_gat_fan.data.durable_files import fsync_folder
 from atft_gat_fan.data.store_checks import find_damage
 from atft_gat_fan.data.store_manifest import MANIFEST, VERSION, Manifest, Shard, read_manifest, write_manifest
 from atft_gat_fan.data.store_reader import Store
-from atft_gat_fan.data.store_shard import PER_DAY, Block, Layout, ShardFormat, digest
+from atft_gat_fan.data.store_shard import PER_DAY, Block, Layout, ShardFormat, ShardSpan, digest
 from atft_gat_fan.data.store_work import WorkFolder
 from atft_gat_fan.errors import DataError, InterruptedRunError, StorageError
 
 SHARD_DAYS = 256
 """Own days of a shard. Fewer repeat more days, more keep stocks that have long left: about a year of trading."""
-
-
-@dataclass(frozen=True)
-class ShardSpan:
-    """Panel days of a shard: it holds `first_held .. stop - 1` and owns `first .. stop - 1`."""
-
-    position: int
-    first_held: int
-    first: int
-    stop: int
 
 
 class StoreWriter:
@@ -79,6 +68,7 @@ class StoreWriter:
         # A link to a store on another disk: the work belongs beside the store, where renaming is possible.
         self._target = path.resolve()
         self._made: dict[int, tuple[Shard, tuple[str, ...]]] = {}
+        self._moved: list[Path] = []
 
     def __enter__(self) -> "StoreWriter":
         if self._target.exists() and not (self._target / MANIFEST).is_file():
@@ -94,6 +84,11 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         interrupted = error is not None and (not isinstance(error, Exception) or isinstance(error, InterruptedRunError))
+        if not interrupted:
+            in_use = {shard.file for shard, _ in _shards_of(self._target).values()}
+            for file in self._moved:
+                if file.name not in in_use:
+                    file.unlink(missing_ok=True)
         self._work.close(keep=interrupted)
 
     @property
@@ -107,9 +102,12 @@ class StoreWriter:
         It is the same shard if it has the same days and columns and was made from the same `inputs`, a digest of all
         that its values depend on.
         """
+        assert inputs, "expected a digest of the inputs"
         made_from = self._made_from(span, inputs)
+        recorded = self._work.recorded(made_from)
         for folder, found in (
-            (self._work.shards, self._work.recorded(made_from)),
+            (self._work.shards, recorded),
+            (self._target, recorded),  # the kill came while shards were moved there
             (self._target, self._older.get(made_from)),
         ):
             if found is None:
@@ -126,7 +124,8 @@ class StoreWriter:
         """Arrays to fill: the days that `span` holds x `codes`, all missing at first, `stocks` 0..len(codes)-1.
 
         `codes`, sorted, are the stocks present on one of those days. The arrays are the file: they must not be kept.
-        They are sealed when the block ends well, and gone when it does not.
+        They are sealed when the block ends well, and gone when it does not. `inputs` is as for `have`, or empty for a
+        shard that no later build may take over.
         """
         assert span.position not in self._made, f"there is {span} already"
         assert codes, "expected stocks"
@@ -216,6 +215,9 @@ class StoreWriter:
     def _publish(self, manifest: Manifest) -> None:
         named = {shard.file for shard in manifest.shards}
         made = {file.name for file in self._work.shards.iterdir()}
+        gone = [name for name in named - made if not (self._target / name).is_file()]
+        if gone:
+            raise StorageError(f"{self.path}: expected the files {gone}, found them deleted meanwhile; build again")
         if not self._target.exists():
             for name in made - named:
                 (self._work.shards / name).unlink()
@@ -224,7 +226,7 @@ class StoreWriter:
             fsync_folder(self._target.parent)
             return
         for name in made & named:
-            (self._work.shards / name).rename(self._target / name)
+            self._moved.append((self._work.shards / name).rename(self._target / name))
         fsync_folder(self._target)
         write_manifest(self._target, manifest)
         for file in self._target.glob("days-*.arrow"):
