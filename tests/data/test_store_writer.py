@@ -6,8 +6,6 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,19 +178,20 @@ def test_a_damaged_shard_is_not_taken_over(target):
     assert content(target) == good
 
 
-@contextmanager
-def failing_after(count: int, error: BaseException, builder: Builder) -> Iterator[None]:
+def break_off(builder: Builder, count: int, error: BaseException) -> None:
     """A build that ends with `error` in the middle of a shard, `count` shards being finished."""
-    try:
+
+    def build() -> None:
         with builder.writer() as writer:
-            for span in writer.spans:
+            for span in writer.spans[: count + 1]:
                 with writer.shard(span, builder.codes(span), builder.inputs(span)) as block:
                     builder.fill(span, block)
                     if span.position == count:
                         raise error
-    except type(error) as caught:
-        assert caught is error
-        yield
+
+    with pytest.raises(type(error)) as caught:
+        build()
+    assert caught.value is error
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -200,11 +199,11 @@ def failing_after(count: int, error: BaseException, builder: Builder) -> Iterato
 def test_what_an_interrupted_build_finished_is_found_again(target, error, there):
     if there:
         Builder(target, corrected=3).run()
-    with failing_after(2, error, Builder(target, corrected=18)):
-        assert target.exists() == there
-        (work,) = (entry for entry in target.parent.iterdir() if entry != target)
-        assert work.name.startswith(".store")
-        finished = identity(next(work.rglob("shards")))
+    break_off(Builder(target, corrected=18), 2, error)
+    assert target.exists() == there
+    (work,) = (entry for entry in target.parent.iterdir() if entry != target)
+    assert work.name.startswith(".store")
+    finished = identity(next(work.rglob("shards")))
     assert len(finished) == 2
     (store, filled) = Builder(target, corrected=18).run()
     assert filled == ([] if there else [2])
@@ -216,9 +215,9 @@ def test_what_an_interrupted_build_finished_is_found_again(target, error, there)
 @pytest.mark.parametrize("error", [DataError("bad row"), OSError("cannot read the source"), RuntimeError("bug")])
 def test_a_failed_build_leaves_the_old_store_and_nothing_else(target, error):
     before = content(Builder(target, corrected=3).run()[0].path)
-    with failing_after(2, error, Builder(target)):
-        assert content(target) == before
-        assert os.listdir(target.parent) == ["store"]
+    break_off(Builder(target), 2, error)
+    assert content(target) == before
+    assert os.listdir(target.parent) == ["store"]
 
 
 def test_leaving_without_an_end_leaves_nothing(target):
@@ -249,9 +248,9 @@ def test_two_processes_do_not_build_one_store(target):
 
 
 def test_what_a_build_of_another_key_left_is_deleted(target):
-    with failing_after(1, KeyboardInterrupt(), Builder(target, key="old")):
-        (work,) = target.parent.iterdir()
-        (old,) = (entry for entry in work.iterdir() if entry.is_dir())
+    break_off(Builder(target, key="old"), 1, KeyboardInterrupt())
+    (work,) = target.parent.iterdir()
+    (old,) = (entry for entry in work.iterdir() if entry.is_dir())
     with Builder(target, key="new").writer() as writer:
         assert not old.exists()
         assert writer.folder.parent == work
@@ -260,12 +259,12 @@ def test_what_a_build_of_another_key_left_is_deleted(target):
 
 def test_what_else_the_build_keeps_lives_as_long_as_its_shards(target):
     builder = Builder(target)
-    with failing_after(1, KeyboardInterrupt(), builder):
-        (shards,) = target.parent.rglob("shards")
+    break_off(builder, 1, KeyboardInterrupt())
+    (shards,) = target.parent.rglob("shards")
     staged = shards.parent / "staged"
     staged.write_text("rows")
-    with failing_after(2, KeyboardInterrupt(), builder):
-        assert staged.read_text() == "rows"
+    break_off(builder, 2, KeyboardInterrupt())
+    assert staged.read_text() == "rows"
     builder.run()
     assert os.listdir(target.parent) == ["store"]
     assert not (target / "staged").exists()
