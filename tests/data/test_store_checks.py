@@ -1,7 +1,9 @@
 """Damage: any byte of a store, named by a check and by whoever first reads it, and by nobody else."""
 
+import errno
 import os
 import re
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.data.store_checks import check_store
 from atft_gat_fan.data.store_shard import BLOCK_DAYS
-from atft_gat_fan.errors import DataError
+from atft_gat_fan.errors import DataError, StorageError
 
 COLUMNS = ("features", "labels", "returns", "dollar_volume", "present")
 SHARD_DAYS, MAX_WINDOW, NUM_DAYS = 75, 12, 120
@@ -197,3 +199,37 @@ def test_a_file_cut_short_during_a_check_is_damaged(store, monkeypatch):
     monkeypatch.setattr(os, "preadv", cut_first)
     with pytest.raises(DataError, match=file.name):
         store.check()
+
+
+def test_a_bad_sector_is_damage(store, monkeypatch):
+    file = last_file(store)
+    start, row, _ = column_bytes(file)["returns"]
+    read = os.preadv
+
+    def fail(descriptor: int, buffers: Any, offset: int) -> int:
+        if offset == start + BLOCK_DAYS * row:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(DataError, match=f"{file.name}, column returns, block 1") as error:
+        store.check()
+    assert len(error.value.problems) == 1
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "days-"])
+def test_a_file_that_may_not_be_read_is_a_storage_error(store, monkeypatch, name):
+    """Whoever may read all files runs tests too, so that permissions alone show nothing."""
+    allowed = {"open": os.open, "read_bytes": Path.read_bytes}
+
+    def refuse(path: Path, *arguments: Any, call: str, **named: Any) -> Any:
+        if Path(path).name.startswith(name):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return allowed[call](path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", partial(refuse, call="open"))
+    monkeypatch.setattr(Path, "read_bytes", partialmethod(refuse, call="read_bytes"))
+    for read in (Store.open, check_store):
+        with pytest.raises(StorageError, match=f"{store.path / name}.*Permission denied") as error:
+            read(store.path)
+        assert error.value.exit_code == 74

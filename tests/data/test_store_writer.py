@@ -309,6 +309,20 @@ def test_a_full_disk_is_an_error_and_the_store_that_was_there_stays(target, ther
         assert content(target) == before
 
 
+def test_a_disk_without_room_for_a_shard_is_met_before_its_map_is_touched(target, monkeypatch):
+    """In the map it would kill the process."""
+
+    def refuse(descriptor: int, start: int, nbytes: int) -> None:
+        assert start == 0
+        assert nbytes == os.fstat(descriptor).st_size
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(StorageError, match="No space left"):
+        Builder(target).run()
+    assert not list(target.parent.iterdir())
+
+
 def test_a_disk_full_at_the_last_moment_leaves_the_old_store_and_nothing_else(target, monkeypatch):
     """The new shards stand beside the old by then."""
     before = content(Builder(target, corrected=3).run()[0].path)

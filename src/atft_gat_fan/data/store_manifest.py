@@ -97,7 +97,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def read_manifest(folder: Path) -> Manifest:
     """Reads and verifies the manifest of `folder`, not the files it names.
 
-    Raises DataError, naming the file, when the manifest is missing, damaged or of another version.
+    Raises DataError, naming the file, when the manifest is missing, damaged or of another version, StorageError when
+    it may not be read.
     """
     path = folder / MANIFEST
     body = _read_json(path)
@@ -135,6 +136,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         )
     try:
         body = json.loads(path.read_bytes())
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; mend its permissions or the disk") from error
     except ValueError as error:
         raise DataError(Problem(f"the manifest is damaged: {error}", where=str(path), mend=REBUILD)) from error
     if not isinstance(body, dict):
