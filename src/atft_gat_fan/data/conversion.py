@@ -21,8 +21,8 @@ from atft_gat_fan.data.shard_filling import Recipe, ShardRows
 from atft_gat_fan.data.sources import Source, open_source
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.data.store_manifest import MANIFEST
-from atft_gat_fan.data.store_shard import Layout
-from atft_gat_fan.data.store_writer import SHARD_DAYS, ShardSpan, StoreWriter
+from atft_gat_fan.data.store_shard import Layout, ShardSpan
+from atft_gat_fan.data.store_writer import SHARD_DAYS, StoreWriter
 from atft_gat_fan.errors import DataError, Problem, StorageError
 
 Progress = Callable[[str, float], None]

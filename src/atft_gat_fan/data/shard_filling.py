@@ -18,8 +18,7 @@ from atft_gat_fan.data.labels import derive_labels, label_name
 from atft_gat_fan.data.panel import Panel
 from atft_gat_fan.data.panel_columns import TRAILING_RETURN
 from atft_gat_fan.data.panel_staging import STRETCH_DAYS, StagedRows
-from atft_gat_fan.data.store_shard import Block
-from atft_gat_fan.data.store_writer import ShardSpan
+from atft_gat_fan.data.store_shard import Block, ShardSpan
 from atft_gat_fan.errors import DataError, Problem
 
 NUM_EXAMPLES = 3

@@ -36,7 +36,10 @@ class _Section:
         found, buffer = hashlib.sha256(), memoryview(bytearray(READ_BYTES))
         for start, stop in self.ranges:
             while start < stop:
-                count = os.preadv(self.descriptor, [buffer[: min(READ_BYTES, stop - start)]], start)
+                try:
+                    count = os.preadv(self.descriptor, [buffer[: min(READ_BYTES, stop - start)]], start)
+                except OSError:
+                    return False  # a bad sector is damage, and there may be more to report
                 if not count:
                     return False
                 found.update(buffer[:count])
@@ -64,7 +67,7 @@ def find_damage(
     days: Shaped[np.ndarray, " days"],
     progress: Callable[[float], None] | None = None,
 ) -> list[Problem]:
-    """What is wrong with the files of `shards`, in their order; `days` are the panel's."""
+    """What is wrong with the files of `shards`: first those that cannot be opened; `days` are the panel's."""
     problems: list[Problem] = []
     sections: list[_Section] = []
     with ExitStack() as opened, ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="check") as executor:

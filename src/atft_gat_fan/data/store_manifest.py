@@ -6,10 +6,11 @@ import json
 import os
 import stat
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from atft_gat_fan.data.durable_files import replace_durably
 from atft_gat_fan.errors import DataError, Problem, StorageError
@@ -70,6 +71,22 @@ class Manifest(_Entry):
     shards: tuple[Shard, ...]
     metadata: dict[str, JsonValue]
 
+    @model_validator(mode="after")
+    def _complete(self) -> "Manifest":
+        starts = [0, *(shard.stop for shard in self.shards)]
+        if starts != [*(shard.first for shard in self.shards), len(self.days)]:
+            raise ValueError("expected shards that own each day once")
+        for shard in self.shards:
+            if not shard.first_held <= shard.first < shard.stop:
+                raise ValueError(f"{shard.file}: expected the days of its own and those before")
+            if not shard.stocks or shard.stocks[0] < 0 or shard.stocks[-1] >= len(self.codes):
+                raise ValueError(f"{shard.file}: expected positions in the {len(self.codes)} codes")
+            if any(one >= other for one, other in pairwise(shard.stocks)):
+                raise ValueError(f"{shard.file}: expected increasing positions of stocks")
+        if len(self.static) != len(self.codes):
+            raise ValueError(f"expected {len(self.codes)} static categories, got {len(self.static)}")
+        return self
+
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Seals a store: a folder without a manifest is not one. Replaces an older one; durable when it returns."""
@@ -80,7 +97,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def read_manifest(folder: Path) -> Manifest:
     """Reads and verifies the manifest of `folder`, not the files it names.
 
-    Raises DataError, naming the file, when the manifest is missing, damaged or of another version.
+    Raises DataError, naming the file, when the manifest is missing, damaged or of another version, StorageError when
+    it may not be read.
     """
     path = folder / MANIFEST
     body = _read_json(path)
@@ -118,6 +136,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         )
     try:
         body = json.loads(path.read_bytes())
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; mend its permissions or the disk") from error
     except ValueError as error:
         raise DataError(Problem(f"the manifest is damaged: {error}", where=str(path), mend=REBUILD)) from error
     if not isinstance(body, dict):

@@ -9,7 +9,7 @@ from jaxtyping import Int64, Shaped
 
 from atft_gat_fan.data.store_checks import check_store
 from atft_gat_fan.data.store_manifest import Manifest, read_manifest
-from atft_gat_fan.data.store_shard import Block, Layout, MappedShard, dtype_of
+from atft_gat_fan.data.store_shard import Block, Layout, MappedShard, ShardSpan, dtype_of
 from atft_gat_fan.errors import ConfigError, DataError, Problem
 
 
@@ -21,9 +21,10 @@ def first_predictable(window: int) -> int:
 class Store:
     """A finished store, opened by `Store.open`. Days and stocks are positions in `days` and `codes`.
 
-    `static` [N] is 0 where the category is unknown, else 1 + its position in `static_categories`. Arrays are views
-    of read-only maps. Days of a file are verified against their checksums when they are first read, and its size
-    again before each block: DataError, naming file, column, block and dates, where it is not what was written.
+    `spans` are the days of its files. `static` [N] is 0 where the category is unknown, else 1 + its position in
+    `static_categories`. Arrays are views of read-only maps. Days of a file are verified against their checksums when
+    they are first read, and its size again before each block: DataError, naming file, column, block and dates, where
+    it is not what was written.
 
     An open store goes on as it is when another replaces it on disk: it holds its files open.
     """
@@ -40,7 +41,11 @@ class Store:
         self.fingerprint = manifest.fingerprint
         self.metadata: Mapping[str, Any] = manifest.metadata
         self._layout = Layout(self.feature_names, self.horizons)
-        self._first_days: Int64[np.ndarray, " shards"] = np.array([shard.first for shard in manifest.shards])
+        self.spans = tuple(
+            ShardSpan(position, shard.first_held, shard.first, shard.stop)
+            for position, shard in enumerate(manifest.shards)
+        )
+        self._first_days: Int64[np.ndarray, " shards"] = np.array([span.first for span in self.spans])
         self._shards: list[MappedShard] = []
         problems: list[Problem] = []
         for shard in manifest.shards:
@@ -115,8 +120,8 @@ class Store:
         shape = (stop - start, len(self.codes), *self._layout.shape(name))
         dense = np.full(shape, False if name == "present" else np.nan, dtype_of(name))
         for position in range(self.shard_of(start), self.shard_of(stop - 1) + 1):
-            mapped = self._shards[position]
-            own = slice(max(start, mapped.shard.first), min(stop, mapped.shard.stop))
+            mapped, span = self._shards[position], self.spans[position]
+            own = slice(max(start, span.first), min(stop, span.stop))
             dense[own.start - start : own.stop - start, mapped.stocks] = mapped.column(name, own)
         return dense
 

@@ -85,6 +85,16 @@ PER_DAY = ("features", "labels", "returns", "dollar_volume", "present")
 
 
 @dataclass(frozen=True)
+class ShardSpan:
+    """Panel days of the shard at `position`: it holds `first_held .. stop - 1` and owns `first .. stop - 1`."""
+
+    position: int
+    first_held: int
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True)
 class ShardFormat:
     """Where everything stands in a file of `num_days` days of `num_stocks` stocks, the first column at byte `body`."""
 

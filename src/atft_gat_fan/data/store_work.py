@@ -28,15 +28,14 @@ class WorkFolder:
 
     def __init__(self, target: Path, key: str) -> None:
         self._root = target.parent / f".{target.name}.building"
-        self._lock = self._hold(target)
         self.path = self._root / hashlib.sha256(key.encode()).hexdigest()[:16]
-        for other in self._root.iterdir():
-            if other.is_dir() and other != self.path:
-                shutil.rmtree(other)
         self.shards, self._journal = self.path / "shards", self.path / "journal"
-        for folder in (self.shards, self._journal):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._forget_what_is_not_whole()
+        self._lock = self._hold(target)
+        try:
+            self._prepare()
+        except BaseException:
+            self._lock.close()
+            raise
 
     def record(self, shard: Shard, codes: tuple[str, ...]) -> None:
         """A shard's file is in `shards`, whole and on the disk; `shard.stocks` are positions in `codes`."""
@@ -85,7 +84,12 @@ class WorkFolder:
                 return lock
             lock.close()
 
-    def _forget_what_is_not_whole(self) -> None:
+    def _prepare(self) -> None:
+        for other in self._root.iterdir():
+            if other.is_dir() and other != self.path:
+                shutil.rmtree(other)
+        for folder in (self.shards, self._journal):
+            folder.mkdir(parents=True, exist_ok=True)
         whole = set()
         for entry in self._journal.iterdir():
             found = self.recorded(entry.stem)

@@ -1,42 +1,35 @@
 """Writing a store shard by shard: arrays filled in place in the files' maps, so that memory holds no shard."""
 
 import hashlib
-import io
 import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Shaped
 
 from atft_gat_fan.data.durable_files import fsync_folder
 from atft_gat_fan.data.store_checks import find_damage
+from atft_gat_fan.data.store_framing import write_framing
 from atft_gat_fan.data.store_manifest import MANIFEST, VERSION, Manifest, Shard, read_manifest, write_manifest
 from atft_gat_fan.data.store_reader import Store
-from atft_gat_fan.data.store_shard import PER_DAY, Block, Layout, MappedShard, ShardFormat, digest
+from atft_gat_fan.data.store_shard import PER_DAY, Block, Layout, MappedShard, ShardFormat, ShardSpan, digest
 from atft_gat_fan.data.store_work import WorkFolder
 from atft_gat_fan.errors import DataError, InterruptedRunError, StorageError
 
 SHARD_DAYS = 256
-"""Own days of a shard. Fewer repeat more days, more keep stocks that have long left: about a year of trading."""
+"""Own days of a shard, about a year of trading. Fewer repeat more days, more hold more of stocks that are not there.
 
-
-@dataclass(frozen=True)
-class ShardSpan:
-    """Panel days of a shard: it holds `first_held .. stop - 1` and owns `first .. stop - 1`."""
-
-    position: int
-    first_held: int
-    first: int
-    stop: int
+Stock-days read in an epoch and stored, as multiples of the rows there are: 25 years of 7,200 stocks that are listed for
+nine years on average, 64, 256, 1,024 and all days a shard: 1.06 and 2.1, 1.15 and 1.4, 1.5 and 1.6, 3.9 and 3.9. On
+15 years of today's NASDAQ stocks: 1.01 and 2.0, 1.02 and 1.3, 1.07 and 1.1, 1.2 and 1.2.
+"""
 
 
 class StoreWriter:
@@ -79,6 +72,7 @@ class StoreWriter:
         # A link to a store on another disk: the work belongs beside the store, where renaming is possible.
         self._target = path.resolve()
         self._made: dict[int, tuple[Shard, tuple[str, ...]]] = {}
+        self._moved: list[Path] = []
 
     def __enter__(self) -> "StoreWriter":
         if self._target.exists() and not (self._target / MANIFEST).is_file():
@@ -87,13 +81,18 @@ class StoreWriter:
             )
         with self._writing():
             self._work = WorkFolder(self._target, self._key)
-        self._older = _shards_of(self._target)
+            self._older = _shards_of(self._target)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         interrupted = error is not None and (not isinstance(error, Exception) or isinstance(error, InterruptedRunError))
+        if not interrupted:
+            in_use = {shard.file for shard, _ in _shards_of(self._target).values()}
+            for file in self._moved:
+                if file.name not in in_use:
+                    file.unlink(missing_ok=True)
         self._work.close(keep=interrupted)
 
     @property
@@ -107,9 +106,12 @@ class StoreWriter:
         It is the same shard if it has the same days and columns and was made from the same `inputs`, a digest of all
         that its values depend on.
         """
+        assert inputs, "expected a digest of the inputs"
         made_from = self._made_from(span, inputs)
+        recorded = self._work.recorded(made_from)
         for folder, found in (
-            (self._work.shards, self._work.recorded(made_from)),
+            (self._work.shards, recorded),
+            (self._target, recorded),  # the kill came while shards were moved there
             (self._target, self._older.get(made_from)),
         ):
             if found is None:
@@ -126,7 +128,8 @@ class StoreWriter:
         """Arrays to fill: the days that `span` holds x `codes`, all missing at first, `stocks` 0..len(codes)-1.
 
         `codes`, sorted, are the stocks present on one of those days. The arrays are the file: they must not be kept.
-        They are sealed when the block ends well, and gone when it does not.
+        They are sealed when the block ends well, and gone when it does not. `inputs` is as for `have`, or empty for a
+        shard that no later build may take over.
         """
         assert span.position not in self._made, f"there is {span} already"
         assert codes, "expected stocks"
@@ -134,7 +137,7 @@ class StoreWriter:
         partial = self._work.shards / f"{span.position}.partial"
         try:
             with self._writing():
-                form = _write_framing(partial, self.layout, span.stop - span.first_held, len(codes))
+                form = write_framing(partial, self.layout, span.stop - span.first_held, len(codes))
                 with partial.open("r+b") as file:
                     mapped = mmap.mmap(file.fileno(), 0)
             block = form.view(mapped, np.arange(len(codes)))
@@ -223,6 +226,9 @@ class StoreWriter:
     def _publish(self, manifest: Manifest) -> None:
         named = {shard.file for shard in manifest.shards}
         made = {file.name for file in self._work.shards.iterdir()}
+        gone = [name for name in named - made if not (self._target / name).is_file()]
+        if gone:
+            raise StorageError(f"{self.path}: expected the files {gone}, found them deleted meanwhile; build again")
         if not self._target.exists():
             for name in made - named:
                 (self._work.shards / name).unlink()
@@ -231,7 +237,7 @@ class StoreWriter:
             fsync_folder(self._target.parent)
             return
         for name in made & named:
-            (self._work.shards / name).rename(self._target / name)
+            self._moved.append((self._work.shards / name).rename(self._target / name))
         fsync_folder(self._target)
         write_manifest(self._target, manifest)
         for file in self._target.glob("days-*.arrow"):
@@ -257,43 +263,3 @@ def _shards_of(folder: Path) -> dict[str, tuple[Shard, tuple[str, ...]]]:
     return {
         shard.made_from: (shard, tuple(manifest.codes[stock] for stock in shard.stocks)) for shard in manifest.shards
     }
-
-
-class _Framing(io.BufferedWriter):
-    """A file that takes the bytes around the columns and leaves room for these."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path, "w"))
-        self.columns: list[int] = []
-        """The byte where each begins."""
-
-    def write(self, data: Any, /) -> int:
-        if not isinstance(data, pa.Buffer):
-            return super().write(data)
-        self.columns.append(self.tell())
-        self.seek(data.size, os.SEEK_CUR)
-        return int(data.size)
-
-
-def _write_framing(path: Path, layout: Layout, num_days: int, num_stocks: int) -> ShardFormat:
-    """Writes an Arrow file of one record batch whose columns are all zero, without a byte of them being written."""
-    schema = layout.schema(num_stocks)
-    sizes = [num_days * field.type.list_size * field.type.value_type.bit_width // 8 for field in schema]
-    # Never read: memory that may not be written is not even reserved.
-    zeros = pa.py_buffer(mmap.mmap(-1, max(sizes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ))
-    columns = [
-        pa.FixedSizeListArray.from_arrays(
-            pa.Array.from_buffers(field.type.value_type, num_days * field.type.list_size, [None, zeros.slice(0, size)]),
-            type=field.type,
-        )
-        for field, size in zip(schema, sizes, strict=True)
-    ]
-    with _Framing(path) as file:
-        with pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
-            writer.write_batch(pa.record_batch(columns, schema=schema))
-        file.flush()
-        # Without its blocks reserved, a full disk would be met in the map, where it kills the process.
-        os.posix_fallocate(file.fileno(), 0, file.tell())
-    form = ShardFormat(layout, num_days, num_stocks, file.columns[0])
-    assert file.columns == [offset for offset, _ in form.columns.values()], "Arrow places columns otherwise"
-    return form
