@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from atft_gat_fan.config.schema import Config, DataConfig, SyntheticConfig
-from atft_gat_fan.data.bars import median_dollar_volume, trailing_returns
+from atft_gat_fan.data.bars import Bars, median_dollar_volume, trailing_returns
 from atft_gat_fan.data.conversion import cached_store, convert
 from atft_gat_fan.data.features import derivable_features, derive_features, standardise_within_day
 from atft_gat_fan.data.labels import derive_labels, label_name
@@ -82,12 +82,12 @@ def plain(settings: Config) -> dict[str, np.ndarray]:
     horizons = [horizon for horizon in data.horizons if horizon not in panel.label_columns]
     labels = derive_labels(frame, horizons, data.delisting_return) if panel.has_prices and horizons else frame
     unknown = pl.Series([None] * frame.height, dtype=pl.Float32)
-    returns = frame["returns_1d"] if "returns_1d" in frame.columns else trailing_returns(frame)
+    returns = frame["returns_1d"] if "returns_1d" in frame.columns else trailing_returns(Bars(frame))
     values = {
         "features": features.select(names),
         "labels": labels.select(label_name(horizon) for horizon in data.horizons),
         "returns": returns.to_frame(),
-        "dollar_volume": (median_dollar_volume(frame) if "volume" in frame.columns else unknown).to_frame(),
+        "dollar_volume": (median_dollar_volume(Bars(frame)) if "volume" in frame.columns else unknown).to_frame(),
         "present": pl.DataFrame({"present": np.ones(frame.height, np.float32)}),
     }
     day, stock = (frame[name].rank("dense").to_numpy().astype(np.int64) - 1 for name in ("date", "code"))

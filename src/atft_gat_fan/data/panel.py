@@ -96,9 +96,8 @@ def open_panel(
     if opened is None or problems:
         raise DataError(problems, source=config.source)
     roles, rows, days = opened.roles, opened.rows, opened.days
-    categories = _categories(rows, roles, source)
-    oddities = find_oddities(rows, days, categories, roles, source)
-    codes = _codes(rows, source)
+    codes, categories = _codes(rows, source), _categories(rows, roles, source)
+    oddities = find_oddities(rows, days, codes, categories, roles, source)
     pays_out = config.delisting_return is not None and roles.has_prices
     if {"high", "low"} <= roles.prices.keys():
         crossed = pl.col("high") < pl.col("low")
@@ -132,8 +131,10 @@ def check_panel(config: DataConfig, progress: Callable[[float], None]) -> PanelR
     if opened is None:
         return PanelReport(tuple(problems), (), {})
     roles, rows, days = opened.roles, opened.rows, opened.days
-    oddities = [] if problems else find_oddities(rows, days, _categories(rows, roles, source), roles, source)
-    return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(days, _codes(rows, source), roles))
+    codes, oddities = _codes(rows, source), []
+    if not problems:
+        oddities = find_oddities(rows, days, codes, _categories(rows, roles, source), roles, source)
+    return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(days, codes, roles))
 
 
 def _open(

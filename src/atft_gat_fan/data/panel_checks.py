@@ -187,11 +187,16 @@ def _duplicates(rows: pl.LazyFrame, days: pl.DataFrame, roles: Roles, source: So
 
 
 def find_oddities(
-    rows: pl.LazyFrame, days: pl.DataFrame, categories: pl.DataFrame | None, roles: Roles, source: Source
+    rows: pl.LazyFrame,
+    days: pl.DataFrame,
+    codes: tuple[str, ...],
+    categories: pl.DataFrame | None,
+    roles: Roles,
+    source: Source,
 ) -> list[str]:
     """What is counted and told, not refused; reads canonical rows without problems.
 
-    `days` are those of `count_days`, `categories` the known `code, static` pairs.
+    `days` are those of `count_days`, `codes` all of the panel, `categories` the known `code, static` pairs.
     """
     num_rows = int(days["stocks"].sum())
     oddities = list(_oddities(roles))
@@ -211,7 +216,7 @@ def find_oddities(
         if found[str(i)]
     ]
     if roles.has_prices:
-        told += _jumps(rows, days, roles, source)
+        told += _jumps(rows, days, codes, roles, source)
     told += [
         f"{name} has a median size of more than {PERCENT}: percents? Returns are fractions, 0.01 is one percent"
         for label, name in labels.items()
@@ -228,24 +233,27 @@ def _first_key(condition: pl.Expr) -> pl.Expr:
     return pl.concat_str("date", "code", separator=" ").filter(condition).min()
 
 
-def _jumps(rows: pl.LazyFrame, days: pl.DataFrame, roles: Roles, source: Source) -> list[str]:
+def _jumps(rows: pl.LazyFrame, days: pl.DataFrame, codes: tuple[str, ...], roles: Roles, source: Source) -> list[str]:
     """A price far from that of the stock's row before, however long ago; one band of days in memory at a time."""
-    prices = rows.select("date", "code", "adj_close")
-    before = pl.col("adj_close").shift(1).over("code", order_by="date")
-    jumped = (pl.col("adj_close") / before - 1).abs() > JUMP
+    # Sorting numbers takes a fraction of sorting text.
+    prices = rows.select("date", pl.col("code").cast(pl.Enum(codes)), "adj_close")
+    before = pl.when(pl.col("code") == pl.col("code").shift(1)).then(pl.col("adj_close").shift(1))
+    jumped = ((pl.col("adj_close") / before - 1).abs() > JUMP).fill_null(False)
     count, firsts = 0, []
     latest = collect(prices.head(0), source)
     for band in bands(days):
-        # The newest row of each stock stands before the band's own, and did not jump there a second time.
-        known = pl.concat([latest, collect(prices.filter(pl.col("date").is_between(*band)), source)])
-        own = known.with_columns(jumped.fill_null(False).alias("jumped")).filter(pl.col("date") >= band.first)
-        count += int(own["jumped"].sum())
-        firsts.append(own.select(_first_key(pl.col("jumped"))).item())
-        latest = known.group_by("code").agg(pl.col("date", "adj_close").sort_by("date").last()).select(known.columns)
+        own = collect(prices.filter(pl.col("date").is_between(*band)), source)
+        # The newest row of each stock stands before the band's own.
+        known = pl.concat([latest, own]).sort("code", "date")
+        found = known.filter(jumped & (pl.col("date") >= band.first))
+        if not found.is_empty():
+            count += found.height
+            firsts.append(found.select(_first_key(pl.lit(True))).item())
+        latest = known.unique("code", keep="last", maintain_order=True)
     if not count:
         return []
     what = f"{roles.prices['adj_close']} jumps more than {JUMP:.0%} (a missed split?)"
-    return [_told(what, count, int(days["stocks"].sum()), min(first for first in firsts if first is not None))]
+    return [_told(what, count, int(days["stocks"].sum()), min(firsts))]
 
 
 def _changing_categories(categories: pl.DataFrame | None, roles: Roles) -> list[str]:

@@ -80,8 +80,8 @@ class ShardRows:
         Raises DataError where a label, return or traded value is infinite in float32.
         """
         block.present.reshape(-1)[self._cells] = True
-        past = self._rows[: self._held.stop]
-        returns, dollar_volume, labels = self._returns(past), self._dollar_volume(past), self._labels()
+        bars = Bars(self._rows[: self._held.stop])
+        returns, dollar_volume, labels = self._returns(bars), self._dollar_volume(bars), self._labels()
         self._refuse_infinite([returns, dollar_volume, *labels])
         for name, columns in (("returns", [returns]), ("dollar_volume", [dollar_volume]), ("labels", labels)):
             cells = getattr(block, name).reshape(-1, len(columns))
@@ -92,7 +92,7 @@ class ShardRows:
             if self._recipe.panel.features:
                 self._take_features(features, executor)
             else:
-                self._derive_features(features, past, executor)
+                self._derive_features(features, bars, executor)
 
     def _take_features(self, features: Float32[ndarray, "cells features"], executor: Executor) -> None:
         """Scatter the panel's own, one stretch after the other, so that a part of the map is written once."""
@@ -109,10 +109,8 @@ class ShardRows:
 
             list(executor.map(scatter, range(1, len(self._staged.groups))))
 
-    def _derive_features(
-        self, features: Float32[ndarray, "cells features"], past: pl.DataFrame, executor: Executor
-    ) -> None:
-        bars, method = Bars(past), self._recipe.config.standardise
+    def _derive_features(self, features: Float32[ndarray, "cells features"], bars: Bars, executor: Executor) -> None:
+        method = self._recipe.config.standardise
 
         def derive(names: tuple[str, ...]) -> None:
             raw = compute_features(bars, names)[self._held]
@@ -122,24 +120,28 @@ class ShardRows:
         list(executor.map(derive, by_family(self._recipe.features)))
 
     def _labels(self) -> list[pl.Series]:
-        config, rows, horizons = self._recipe.config, self._rows, self._recipe.derived_horizons
+        config, horizons = self._recipe.config, self._recipe.derived_horizons
+        rows = self._rows[self._held.start :]
         if horizons:
             rows = derive_labels(rows, horizons, config.delisting_return, self._recipe.departures)
-        held = rows[self._held]
+        held = rows[: len(self._cells)]
         names = [label_name(horizon) for horizon in config.horizons]
-        return [held[name] if name in held.columns else _unknown(name, held.height) for name in names]
+        return [held[name] if name in held.columns else self._unknown(name) for name in names]
 
-    def _returns(self, past: pl.DataFrame) -> pl.Series:
-        if TRAILING_RETURN in past.columns:
-            return past[TRAILING_RETURN][self._held]
+    def _returns(self, bars: Bars) -> pl.Series:
+        if TRAILING_RETURN in bars.frame.columns:
+            return bars.frame[TRAILING_RETURN][self._held]
         if not self._recipe.panel.has_prices:
-            return _unknown(TRAILING_RETURN, len(self._cells))
-        return trailing_returns(past)[self._held]
+            return self._unknown(TRAILING_RETURN)
+        return trailing_returns(bars)[self._held]
 
-    def _dollar_volume(self, past: pl.DataFrame) -> pl.Series:
-        if "volume" not in past.columns:
-            return _unknown("dollar_volume", len(self._cells))
-        return median_dollar_volume(past)[self._held]
+    def _dollar_volume(self, bars: Bars) -> pl.Series:
+        if "volume" not in bars.frame.columns:
+            return self._unknown("dollar_volume")
+        return median_dollar_volume(bars)[self._held]
+
+    def _unknown(self, name: str) -> pl.Series:
+        return pl.Series(name, [None], dtype=pl.Float32).new_from_index(0, len(self._cells))
 
     def _places(self, rows: pl.DataFrame) -> Int64[ndarray, " rows"]:
         """Where rows of the shard's days stand in its arrays: day by day, the stocks of a day side by side."""
@@ -165,10 +167,6 @@ class ShardRows:
             )
         if problems:
             raise DataError(problems, source=self._recipe.config.source)
-
-
-def _unknown(name: str, length: int) -> pl.Series:
-    return pl.Series(name, [None], dtype=pl.Float32).new_from_index(0, length)
 
 
 def _beside(all_names: Sequence[str], names: Sequence[str]) -> slice:
