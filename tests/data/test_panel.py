@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from atft_gat_fan.config.schema import ColumnsConfig, DataConfig
+from atft_gat_fan.data import panel_checks
 from atft_gat_fan.data.panel import Panel, check_panel, open_panel, warm_up_days
 from atft_gat_fan.data.sources import open_source
 from atft_gat_fan.errors import DataError
@@ -378,3 +379,33 @@ class TestRange:
         settings = config(tmp_path, frame, start=frame["Date"].max())
         assert check_panel(settings, silent).problems == ()
         assert len(check_panel(config(tmp_path, frame), silent).problems) == 1
+
+
+class TestBands:
+    """What needs a stock's rows in order is found one band of days at a time."""
+
+    @pytest.fixture(params=[1, 3, 7])
+    def small(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(panel_checks, "BAND_ROWS", request.param)
+
+    @pytest.mark.usefixtures("small")
+    def test_bands_cover_every_day_once(self) -> None:
+        days = pl.DataFrame({"date": DAYS, "stocks": [3, 1, 9, 2, 2, 1, 1, 4, 1, 1]})
+        found = panel_checks.bands(days)
+        covered = [day for band in found for day in DAYS if band.first <= day <= band.last]
+        assert covered == DAYS
+        assert len(found) > 3
+
+    @pytest.mark.usefixtures("small")
+    def test_a_jump_is_found_across_bands_and_absences(self, tmp_path: Path) -> None:
+        frame = set_value(set_value(prices(), 8, "Close", 18.0), 17, "Close", 99.0)
+        frame = frame.filter((pl.col("Code") != "B") | ~pl.col("Date").is_in(DAYS[5:8]))
+        told = "\n".join(load(tmp_path, frame.sample(fraction=1.0, shuffle=True, seed=0)).warnings)
+        # A: up to 18 on day 4; B: up to 99 on day 8, back on day 9.
+        assert "Close jumps more than 50% (a missed split?) on 3 rows (17.65%), first 2020-01-05 A" in told
+
+    @pytest.mark.usefixtures("small")
+    def test_duplicates_are_counted_over_all_bands_and_shown_from_the_first_row_on(self, tmp_path: Path) -> None:
+        (problem,) = refused(tmp_path, pl.concat([prices()[::-1], prices()[3:4], prices()[3:4], prices()[12:13]]))
+        assert "found duplicates: 5 rows not alone" in problem
+        assert problem.index("2020-01-07 A") < problem.index("2020-01-02 B")
