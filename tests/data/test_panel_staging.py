@@ -61,6 +61,7 @@ def test_only_the_days_needed_are_staged(panel: Panel, tmp_path: Path) -> None:
         "000-00002.arrow",
         "001-00002.arrow",
         "002-00002.arrow",
+        "003-00002.arrow",
     ]
 
 

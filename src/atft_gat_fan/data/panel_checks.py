@@ -19,8 +19,8 @@ JUMP = 0.5
 THIN = 0.8
 PERCENT = 0.2
 """A median absolute return above this is not a fraction."""
-COLUMNS_AT_ONCE = 32
-"""Columns that one query reads: a row group of all columns of a wide panel would not fit in memory."""
+COLUMNS_AT_ONCE = 16
+"""Columns that one query reads: Polars has about a dozen row groups in memory at a time, all columns of them."""
 BAND_ROWS = 2_000_000
 """Rows held in memory where a check needs a stock's rows in order."""
 

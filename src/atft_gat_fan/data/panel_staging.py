@@ -25,7 +25,8 @@ from atft_gat_fan.data.panel_checks import COLUMNS_AT_ONCE, stream
 
 STRETCH_DAYS = 64
 """Days of a file: few enough that a shard's halo costs little, so many that decades do not need too many open files."""
-CHUNK_ROWS = 2**18
+CHUNK_ROWS = 2**16
+"""Rows sorted into their stretches at a time."""
 
 
 class StagedRows:
