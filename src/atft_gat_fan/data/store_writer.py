@@ -19,7 +19,7 @@ from atft_gat_fan.data.store_checks import find_damage
 from atft_gat_fan.data.store_framing import write_framing
 from atft_gat_fan.data.store_manifest import MANIFEST, VERSION, Manifest, Shard, read_manifest, write_manifest
 from atft_gat_fan.data.store_reader import Store
-from atft_gat_fan.data.store_shard import PER_DAY, Block, Layout, ShardFormat, ShardSpan, digest
+from atft_gat_fan.data.store_shard import PER_DAY, Block, Layout, MappedShard, ShardFormat, ShardSpan, digest
 from atft_gat_fan.data.store_work import WorkFolder
 from atft_gat_fan.errors import DataError, InterruptedRunError, StorageError
 
@@ -149,6 +149,13 @@ class StoreWriter:
                 self._seal(partial, mapped, form, span, tuple(codes), inputs)
         finally:
             partial.unlink(missing_ok=True)
+
+    def column(self, name: str, span: ShardSpan) -> Shaped[np.ndarray, "days stocks ..."]:
+        """A view of one array of a shard that is there, over its own days."""
+        shard, _ = self._made[span.position]
+        folder = self._work.shards if (self._work.shards / shard.file).exists() else self._target
+        mapped = MappedShard(folder, shard, self.layout, self.days[shard.first_held : shard.stop])
+        return mapped.column(name, slice(span.first, span.stop))
 
     def finish(self, *, static: Mapping[str, str] | None, metadata: Mapping[str, Any], fingerprint: str) -> Store:
         """Makes the store appear at `path` and opens it; all of `spans` must be there.
