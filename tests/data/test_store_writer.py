@@ -1,6 +1,7 @@
 """Building a store shard by shard: what is there already, who may build, what a failed build leaves."""
 
 import errno
+import fcntl
 import os
 import resource
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pytest
@@ -111,6 +113,19 @@ def test_what_is_filled_is_stored_and_all_else_is_missing(target):
     assert np.isnan(store.column("labels")).all()
     assert os.listdir(target.parent) == ["store"]
     assert (store.metadata, store.fingerprint) == ({"n": 1}, "50")
+
+
+def test_shards_that_are_there_can_be_read_before_the_end(target):
+    Builder(target).run()
+    builder = Builder(target, corrected=3)
+    with builder.writer() as writer:
+        first, *others = writer.spans
+        with writer.shard(first, builder.codes(first), builder.inputs(first)) as block:
+            builder.fill(first, block)
+        assert all(writer.have(span, builder.inputs(span)) for span in others)
+        returns = [writer.column("returns", span) for span in writer.spans]
+    assert [array.shape for array in returns] == [(20, 3), (20, 3), (10, 3)]
+    assert [array[3, 0] for array in returns] == [-1.0, 0.5, 0.5]
 
 
 def test_shards_begin_where_they_did_whatever_is_appended():
@@ -268,6 +283,36 @@ def test_what_else_the_build_keeps_lives_as_long_as_its_shards(target):
     builder.run()
     assert os.listdir(target.parent) == ["store"]
     assert not (target / "staged").exists()
+
+
+def test_what_a_killed_build_did_not_finish_is_deleted(target):
+    builder = Builder(target)
+    break_off(builder, 1, KeyboardInterrupt())
+    (shards,) = target.parent.rglob("shards")
+    (finished,) = shards.iterdir()
+    for name in ("1.partial", "days-2021-01-21-0123456789ab.arrow", "manifest.json"):
+        (shards / name).touch()
+    (journal,) = target.parent.rglob("journal")
+    (journal / "0123.json").write_text('{"shard": {}, "co')
+    with builder.writer():
+        assert list(shards.iterdir()) == [finished]
+
+
+def test_a_lock_that_its_holder_deletes_is_no_lock(target, monkeypatch):
+    """Between our opening it and asking for it: else two could hold what each believes to be the lock."""
+    flock, deleted = fcntl.flock, []
+
+    def delete_first(lock: TextIO, operation: int) -> None:
+        if not deleted:
+            deleted.append(lock.name)
+            shutil.rmtree(Path(lock.name).parent)
+        flock(lock, operation)
+
+    monkeypatch.setattr(fcntl, "flock", delete_first)
+    with Builder(target).writer():
+        assert deleted
+        with pytest.raises(StorageError, match=f"process {os.getpid()} "):
+            Builder(target).run()
 
 
 def test_a_link_to_a_store_is_followed(target, tmp_path):
