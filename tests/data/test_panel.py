@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 
 from atft_gat_fan.config.schema import ColumnsConfig, DataConfig
-from atft_gat_fan.data.panel import Panel, check_panel, load_panel, warm_up_days
+from atft_gat_fan.data import panel_checks
+from atft_gat_fan.data.panel import Panel, check_panel, open_panel, warm_up_days
+from atft_gat_fan.data.sources import open_source
 from atft_gat_fan.errors import DataError
 
 DAYS = [date(2020, 1, day) for day in range(1, 11)]
@@ -44,7 +46,19 @@ def config(path: Path, frame: pl.DataFrame, **settings: Any) -> DataConfig:
 
 
 def load(path: Path, frame: pl.DataFrame, **settings: Any) -> Panel:
-    return load_panel(config(path, frame, **settings))
+    return opened(config(path, frame, **settings))
+
+
+def opened(settings: DataConfig) -> Panel:
+    return open_panel(settings, open_source(settings), silent)
+
+
+def silent(share: float) -> None:
+    assert 0 <= share <= 1
+
+
+def rows(panel: Panel) -> pl.DataFrame:
+    return panel.rows.collect().sort("date", "code")
 
 
 def refused(path: Path, frame: pl.DataFrame, **settings: Any) -> list[str]:
@@ -63,46 +77,45 @@ class TestCanonicalForm:
     def test_any_row_order_gives_the_same_panel(self, tmp_path: Path) -> None:
         frame = prices()
         panels = [load(tmp_path, frame.sample(fraction=1.0, shuffle=True, seed=seed)) for seed in range(3)]
-        assert all(panel.frame.equals(panels[0].frame) for panel in panels)
-        assert panels[0].frame.rows() == sorted(panels[0].frame.rows(), key=lambda row: row[:2])
+        assert all(rows(panel).equals(rows(panels[0])) for panel in panels)
+        assert panels[0].codes == ("A", "B")
+        assert list(panels[0].days) == DAYS
 
     def test_prices_get_their_canonical_names_and_types(self, tmp_path: Path) -> None:
         panel = load(tmp_path, prices())
-        assert panel.frame.schema == {
+        assert rows(panel).schema == {
             "date": pl.Date,
             "code": pl.String,
             **dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), pl.Float64),
         }
         assert panel.has_prices
-        assert (panel.features, panel.label_columns, panel.static) == ((), {}, False)
-        assert panel.frame["adj_close"].equals(panel.frame["close"])
+        assert (panel.features, panel.label_columns, panel.static) == ((), {}, None)
+        assert rows(panel)["adj_close"].equals(rows(panel)["close"])
         assert panel.facts["rows"] == 20
         assert (panel.facts["stocks"], panel.facts["days"], panel.facts["last_day"]) == (2, 10, "2020-01-10")
 
     @pytest.mark.parametrize("name", ["AdjClose", "AdjustmentClose"])
     def test_an_adjusted_close_is_found_and_is_what_returns_are_taken_of(self, tmp_path: Path, name: str) -> None:
         panel = load(tmp_path, prices().with_columns((pl.col("Close") / 2).alias(name)))
-        np.testing.assert_array_equal(panel.frame["adj_close"], panel.frame["close"] / 2)
+        np.testing.assert_array_equal(rows(panel)["adj_close"], rows(panel)["close"] / 2)
 
     def test_close_only_is_enough(self, tmp_path: Path) -> None:
         panel = load(tmp_path, prices().select("Date", "Code", "Close"))
-        assert panel.frame.columns == ["date", "code", "close", "adj_close"]
+        assert rows(panel).columns == ["date", "code", "close", "adj_close"]
 
     def test_the_existing_format_needs_no_prices(self, tmp_path: Path) -> None:
         panel = load(tmp_path, existing_format())
         assert not panel.has_prices
         assert panel.features == ("rsi", "ma_gap")
         assert panel.label_columns == {1: "target_1d", 5: "target_5d"}
-        assert panel.static
-        assert set(panel.frame.columns) == {
-            "date", "code", "target_1d", "target_5d", "returns_1d", "static", "rsi", "ma_gap"
-        }  # fmt: skip
+        assert panel.static == {"A": "banks", "B": "banks"}
+        assert set(rows(panel).columns) == {"date", "code", "target_1d", "target_5d", "returns_1d", "rsi", "ma_gap"}
 
     def test_labels_may_bear_the_other_name_or_one_of_the_users(self, tmp_path: Path) -> None:
         renamed = existing_format().rename({"target_1d": "feat_ret_1d", "target_5d": "y5"})
         panel = load(tmp_path, renamed.drop("y5"), horizons=(1,))
         assert panel.label_columns == {1: "feat_ret_1d"}
-        np.testing.assert_allclose(panel.frame["target_1d"], existing_format()["target_1d"], rtol=1e-6)
+        np.testing.assert_allclose(rows(panel)["target_1d"], existing_format()["target_1d"], rtol=1e-6)
         panel = load(tmp_path, renamed, horizons=(5,), columns=ColumnsConfig(label="y{h}"))
         assert panel.label_columns == {5: "y5"}
 
@@ -111,13 +124,13 @@ class TestCanonicalForm:
         panel = load(tmp_path, set_value(frame, 1, "is_rsi_valid", None))
         valid = frame["is_rsi_valid"].to_numpy().copy()
         valid[1] = False
-        np.testing.assert_array_equal(panel.frame["rsi"].is_not_null(), valid)
-        assert panel.frame["ma_gap"].null_count() == 0
+        np.testing.assert_array_equal(rows(panel)["rsi"].is_not_null(), valid)
+        assert rows(panel)["ma_gap"].null_count() == 0
 
     def test_nan_is_missing(self, tmp_path: Path) -> None:
         panel = load(tmp_path, set_value(existing_format(), 4, "ma_gap", float("nan")))
-        assert panel.frame["ma_gap"].null_count() == 1
-        assert not panel.frame["ma_gap"].is_nan().any()
+        assert rows(panel)["ma_gap"].null_count() == 1
+        assert not rows(panel)["ma_gap"].is_nan().any()
 
     @pytest.mark.parametrize(
         "dates",
@@ -131,22 +144,22 @@ class TestCanonicalForm:
         ids=["text", "timestamp", "afternoon", "ISO text", "time zone"],
     )
     def test_texts_and_timestamps_are_dates(self, tmp_path: Path, dates: pl.Expr) -> None:
-        expected = load(tmp_path, prices()).frame
-        assert load(tmp_path, prices().with_columns(dates.alias("Date"))).frame.equals(expected)
+        expected = rows(load(tmp_path, prices()))
+        assert rows(load(tmp_path, prices().with_columns(dates.alias("Date")))).equals(expected)
 
     @pytest.mark.parametrize("dtype", [pl.Int32, pl.Categorical])
     def test_codes_become_text(self, tmp_path: Path, dtype: type[pl.DataType]) -> None:
         frame = prices().with_columns(pl.col("Code").replace_strict({"A": "1301", "B": "1302"}).cast(dtype))
-        assert load(tmp_path, frame).frame["code"].unique().sort().to_list() == ["1301", "1302"]
+        assert rows(load(tmp_path, frame))["code"].unique().sort().to_list() == ["1301", "1302"]
 
     def test_columns_can_have_other_names(self, tmp_path: Path) -> None:
         frame = prices().rename({"Date": "day", "Code": "ticker", "Close": "px"})
         panel = load(tmp_path, frame, columns=ColumnsConfig(date="day", code="ticker", close="px"))
-        assert panel.frame.equals(load(tmp_path, prices()).frame)
+        assert rows(panel).equals(rows(load(tmp_path, prices())))
 
     def test_a_day_with_one_stock_is_a_day(self, tmp_path: Path) -> None:
         frame = prices().filter((pl.col("Code") == "A") | (pl.col("Date") != DAYS[4]))
-        assert load(tmp_path, frame).frame.filter(date=DAYS[4]).height == 1
+        assert rows(load(tmp_path, frame)).filter(date=DAYS[4]).height == 1
 
 
 class TestFeatures:
@@ -277,7 +290,7 @@ class TestRefusals:
     def test_a_file_that_is_not_parquet(self, tmp_path: Path) -> None:
         (tmp_path / "panel.parquet").write_text("Date,Code,Close")
         with pytest.raises(DataError, match=r"expected a Parquet file .* begins with b'Date'"):
-            load_panel(DataConfig(source=str(tmp_path / "panel.parquet")))
+            opened(DataConfig(source=str(tmp_path / "panel.parquet")))
 
     def test_data_that_cannot_be_read_to_its_end(self, tmp_path: Path) -> None:
         settings = config(tmp_path, prices(2000))
@@ -285,7 +298,7 @@ class TestRefusals:
         body[200:6000] = bytes(5800)
         Path(settings.source).write_bytes(body)
         with pytest.raises(DataError, match="write the file again"):
-            load_panel(settings)
+            opened(settings)
 
     def test_all_problems_are_reported_together_and_the_check_reports_the_same(self, tmp_path: Path) -> None:
         frame = pl.concat([prices(), prices()[:1]])
@@ -293,7 +306,7 @@ class TestRefusals:
         frame = frame.with_columns(pl.col("High").cast(pl.String))
         problems = refused(tmp_path, frame, columns=ColumnsConfig(volume="Vol"))
         assert len(problems) == 5
-        report = check_panel(config(tmp_path, frame, columns=ColumnsConfig(volume="Vol")))
+        report = check_panel(config(tmp_path, frame, columns=ColumnsConfig(volume="Vol")), silent)
         assert [str(problem) for problem in report.problems] == problems
         with pytest.raises(DataError, match="5 problems"):
             load(tmp_path, frame, columns=ColumnsConfig(volume="Vol"))
@@ -302,7 +315,7 @@ class TestRefusals:
 class TestOddities:
     def warnings(self, path: Path, frame: pl.DataFrame, **settings: Any) -> str:
         panel = load(path, frame, **settings)
-        assert check_panel(config(path, frame, **settings)).warnings == panel.warnings
+        assert check_panel(config(path, frame, **settings), silent).warnings == panel.warnings
         return "\n".join(panel.warnings)
 
     def test_a_clean_panel_has_none(self, tmp_path: Path) -> None:
@@ -314,7 +327,7 @@ class TestOddities:
         assert "high below low (both taken as missing) on 1 row (5.00%), first 2020-01-03 B" in self.warnings(
             tmp_path, frame
         )
-        row = load(tmp_path, frame).frame.filter(date=DAYS[2], code="B")
+        row = rows(load(tmp_path, frame)).filter(date=DAYS[2], code="B")
         assert row["high"].item() is None
         assert row["low"].item() is None
         assert row["close"].item() is not None
@@ -357,12 +370,42 @@ class TestRange:
         frame = prices(400)
         days = frame["Date"].unique().sort()
         settings = config(tmp_path, frame, start=days[300], end=days[350])
-        kept = load_panel(settings).frame["date"].unique().sort()
+        kept = rows(opened(settings))["date"].unique().sort()
         assert (kept[0], kept[-1]) == (days[300 - warm_up_days(settings)], days[350])
-        assert load_panel(config(tmp_path, frame, start=days[20])).frame["date"].min() == days[0]
+        assert rows(opened(config(tmp_path, frame, start=days[20])))["date"].min() == days[0]
 
     def test_rows_outside_are_not_checked(self, tmp_path: Path) -> None:
         frame = set_value(prices(400), 0, "Close", -1.0)
         settings = config(tmp_path, frame, start=frame["Date"].max())
-        assert check_panel(settings).problems == ()
-        assert len(check_panel(config(tmp_path, frame)).problems) == 1
+        assert check_panel(settings, silent).problems == ()
+        assert len(check_panel(config(tmp_path, frame), silent).problems) == 1
+
+
+class TestBands:
+    """What needs a stock's rows in order is found one band of days at a time."""
+
+    @pytest.fixture(params=[1, 3, 7])
+    def small(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(panel_checks, "BAND_ROWS", request.param)
+
+    @pytest.mark.usefixtures("small")
+    def test_bands_cover_every_day_once(self) -> None:
+        days = pl.DataFrame({"date": DAYS, "stocks": [3, 1, 9, 2, 2, 1, 1, 4, 1, 1]})
+        found = panel_checks.bands(days)
+        covered = [day for band in found for day in DAYS if band.first <= day <= band.last]
+        assert covered == DAYS
+        assert len(found) > 3
+
+    @pytest.mark.usefixtures("small")
+    def test_a_jump_is_found_across_bands_and_absences(self, tmp_path: Path) -> None:
+        frame = set_value(set_value(prices(), 8, "Close", 18.0), 17, "Close", 99.0)
+        frame = frame.filter((pl.col("Code") != "B") | ~pl.col("Date").is_in(DAYS[5:8]))
+        told = "\n".join(load(tmp_path, frame.sample(fraction=1.0, shuffle=True, seed=0)).warnings)
+        # A: up to 18 on day 4; B: up to 99 on day 8, back on day 9.
+        assert "Close jumps more than 50% (a missed split?) on 3 rows (17.65%), first 2020-01-05 A" in told
+
+    @pytest.mark.usefixtures("small")
+    def test_duplicates_are_counted_over_all_bands_and_shown_from_the_first_row_on(self, tmp_path: Path) -> None:
+        (problem,) = refused(tmp_path, pl.concat([prices()[::-1], prices()[3:4], prices()[3:4], prices()[12:13]]))
+        assert "found duplicates: 5 rows not alone" in problem
+        assert problem.index("2020-01-07 A") < problem.index("2020-01-02 B")

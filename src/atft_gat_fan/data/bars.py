@@ -91,22 +91,25 @@ class Bars:
         return rolling_slope(self.returns, self.market, LONGEST_WINDOW)
 
 
-def trailing_returns(frame: pl.DataFrame) -> pl.Series:
-    """`returns_1d` (Float32, fraction) of canonical rows: P[t] over the last price, at most 6 panel days ago, - 1."""
-    bars = Bars(frame)
-    with np.errstate(invalid="ignore"):
+def trailing_returns(bars: Bars) -> pl.Series:
+    """`returns_1d` (Float32, fraction) of the rows of `bars`: P[t] over the last price, at most 6 panel days ago, - 1.
+
+    Infinite where float32 does not reach; so are dollar volumes and derived labels, for a conversion to refuse.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
         returns = bars.timelines.gather(bars.returns).astype(np.float32)
     return pl.Series("returns_1d", returns).fill_nan(None)
 
 
-def median_dollar_volume(frame: pl.DataFrame) -> pl.Series:
+def median_dollar_volume(bars: Bars) -> pl.Series:
     """`dollar_volume` (Float32): median of close * volume over the last 20 panel days, at least half of them known.
 
     Days without trades count as 0: that is what illiquid means.
     """
-    timelines = Bars(frame).timelines
+    frame, timelines = bars.frame, bars.timelines
     # The blanks before a listing are longer than the window, so no window reaches into another stock.
     traded = pl.Series(timelines.spread(frame["close"] * frame["volume"])).fill_nan(None)
     median = traded.rolling_median(LIQUIDITY_WINDOW, min_samples=LIQUIDITY_WINDOW // 2)
-    values = timelines.gather(median.to_numpy()).astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = timelines.gather(median.to_numpy()).astype(np.float32)
     return pl.Series("dollar_volume", values).fill_nan(None)

@@ -1,23 +1,29 @@
-"""From a source to a store: panel, features, labels, returns and liquidity, written once and cached."""
+"""From a source to a store: panel, features, labels, returns and liquidity, shard by shard, only what is not there."""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from jaxtyping import Int64
+from numpy import ndarray
 
 from atft_gat_fan.config.schema import Config, DataConfig
-from atft_gat_fan.data.bars import median_dollar_volume, trailing_returns
-from atft_gat_fan.data.features import derivable_features, derive_features, standardise_within_day
-from atft_gat_fan.data.labels import derive_labels, label_name
-from atft_gat_fan.data.panel import Panel, load_panel, longest_span
-from atft_gat_fan.data.panel_columns import TRAILING_RETURN
-from atft_gat_fan.data.sources import open_source
-from atft_gat_fan.data.store import Store, write_store
+from atft_gat_fan.data.panel import Panel, longest_span, open_panel
+from atft_gat_fan.data.panel_columns import PRICES
+from atft_gat_fan.data.panel_digests import day_digests
+from atft_gat_fan.data.panel_staging import StagedRows, stage
+from atft_gat_fan.data.shard_filling import Recipe, ShardRows
+from atft_gat_fan.data.sources import Source, open_source
+from atft_gat_fan.data.store import Store
 from atft_gat_fan.data.store_manifest import MANIFEST
-from atft_gat_fan.errors import DataError, Problem
+from atft_gat_fan.data.store_shard import Layout, ShardSpan
+from atft_gat_fan.data.store_writer import SHARD_DAYS, StoreWriter
+from atft_gat_fan.errors import DataError, Problem, StorageError
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the work that is behind."""
@@ -26,33 +32,57 @@ Progress = Callable[[str, float], None]
 STORE_KEYS = {"start", "end", "columns", "features", "standardise", "horizons", "delisting_return"}
 
 
-def convert(config: Config, out: Path, progress: Progress, *, need_labels: bool = True) -> Store:
+def convert(
+    config: Config,
+    out: Path,
+    progress: Progress,
+    *,
+    need_labels: bool = True,
+    source: Source | None = None,
+    shard_days: int = SHARD_DAYS,
+) -> Store:
     """Build the store of `config.data` at `out` and open it; whole or not at all.
 
     Features, labels and trailing returns that the panel brings are taken as they are; the rest is derived from prices.
     Metadata: where the data came from, first usable day, how features and labels were made, the share of missing
     labels, warnings. Without `need_labels`, labels that the panel neither brings nor has prices for are unknown.
 
+    `source`, where it is open already, spares reading it once more.
+
+    Shards that a killed conversion has finished, and those of a store at `out` whose days and recipe are the same,
+    are taken over: the store has the bits of one built anew. Memory holds one shard's prices and a few columns of
+    rows, however many days or features there are.
+
     Raises DataError with every problem of the source, StorageError where `out` cannot be written.
     """
     data = config.data
-    progress("reading and checking the panel", 0.0)
-    panel = load_panel(data, need_labels=need_labels)
-    progress("deriving features" if not panel.features else "taking features", 0.25)
-    frame, names = _features(panel, data)
-    progress("deriving labels", 0.6)
-    frame = frame.hstack(_labels(panel, data)).with_columns(_returns(panel), _dollar_volume(panel))
-    progress("writing the store", 0.7)
-    store = write_store(
+    progress("checking the panel", 0.0)
+    source = open_source(data) if source is None else source
+    panel = open_panel(data, source, partial(progress, "checking the panel"), need_labels=need_labels)
+    recipe = Recipe(panel, data)
+    fingerprint = build_key(source.fingerprint, data, need_labels)
+    writer = StoreWriter(
         out,
-        frame,
-        feature_names=names,
-        horizons=data.horizons,
-        static=_static(panel),
-        metadata=_metadata(panel, data, frame),
-        fingerprint=build_key(panel.fingerprint, data, need_labels),
+        key=fingerprint,
+        days=np.array(panel.days, dtype="datetime64[D]"),
+        layout=Layout(recipe.features, data.horizons),
         max_window=longest_span(data),
+        shard_days=shard_days,
     )
+    with writer:
+        inputs = _inputs(recipe, writer.spans, need_labels, partial(progress, "comparing with what is there"))
+        missing = [span for span in writer.spans if not writer.have(span, inputs[span.position])]
+        if missing:
+            staged = _stage(recipe, missing, writer.folder / "rows", partial(progress, "sorting rows by day"))
+        done, work = 0, sum(_num_rows(panel, span) for span in missing)
+        for span in missing:
+            progress("writing the store", done / work)
+            rows = ShardRows(recipe, staged, span)
+            with writer.shard(span, rows.codes, inputs[span.position]) as block:
+                rows.fill(block)
+            done += _num_rows(panel, span)
+        metadata = _metadata(panel, data, writer)
+        store = writer.finish(static=panel.static, metadata=metadata, fingerprint=fingerprint)
     progress("store ready", 1.0)
     return store
 
@@ -60,9 +90,10 @@ def convert(config: Config, out: Path, progress: Progress, *, need_labels: bool 
 def cached_store(config: Config, progress: Progress, *, need_labels: bool = True) -> Store:
     """The store of `config.data`: `data.source` itself if that is a store, else from `data.cache`, else built there.
 
-    A cached store is found by the fingerprint of the source, the configuration that shapes it and the code that made
-    it; one that does not open is built again. Without `need_labels` a store that has them serves as well. Raises as
-    `convert` does, and DataError for a store of other horizons.
+    A cached store is named by what its source is called, the configuration that shapes it and the code that made it.
+    Where the source's contents have changed since, it is brought up to date; one that does not open is built again.
+    Without `need_labels` a store that has them serves as well. Raises as `convert` does, and DataError for a store of
+    other horizons.
     """
     data = config.data
     path = Path(data.source).expanduser()
@@ -79,20 +110,27 @@ def cached_store(config: Config, progress: Progress, *, need_labels: bool = True
         return store
     source = open_source(data)
     for labelled in (True,) if need_labels else (True, False):
-        folder = Path(data.cache) / f"{source.name}-{build_key(source.fingerprint, data, labelled)[:16]}"
+        name = build_key(source.identity, data, labelled)[:16]
+        folder = Path(data.cache) / f"{source.name}-{name}"
         if folder.exists():
             try:
-                return Store.open(folder)
+                store = Store.open(folder)
             except DataError as error:
                 progress(f"building the cached store again ({error})", 0.0)
-    return convert(config, folder, progress, need_labels=need_labels)
+            else:
+                if store.fingerprint == build_key(source.fingerprint, data, labelled):
+                    return store
+    return convert(config, folder, progress, need_labels=need_labels, source=source)
 
 
-def build_key(fingerprint: str, config: DataConfig, need_labels: bool) -> str:
-    """What a store's contents depend on, as one SHA-256: source, configuration, and the code of this room itself."""
+def build_key(source: str, config: DataConfig, need_labels: bool) -> str:
+    """What a store's contents depend on, as one SHA-256: source, configuration, and the code of this room itself.
+
+    Of the source its fingerprint, or less: its identity, or what of it one shard depends on.
+    """
     settings = config.model_dump(mode="json", include=STORE_KEYS)
     settings |= {"span": longest_span(config), "need_labels": need_labels}
-    digest = hashlib.sha256(fingerprint.encode())
+    digest = hashlib.sha256(source.encode())
     digest.update(json.dumps(settings, sort_keys=True).encode())
     # A hand-kept version number is forgotten in the one change that matters; an edit too many costs a rebuild.
     for module in sorted(Path(__file__).parent.rglob("*.py")):
@@ -100,57 +138,70 @@ def build_key(fingerprint: str, config: DataConfig, need_labels: bool) -> str:
     return digest.hexdigest()
 
 
-def _features(panel: Panel, config: DataConfig) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """`date, code` and the features: the panel's own as they are, derived ones standardised within the day."""
-    if panel.features:
-        return panel.frame.select("date", "code", pl.col(panel.features).cast(pl.Float32)), panel.features
-    names = derivable_features(panel.frame.columns)
-    return standardise_within_day(derive_features(panel.frame, names), names, config.standardise), names
+def _inputs(
+    recipe: Recipe, spans: tuple[ShardSpan, ...], need_labels: bool, progress: Callable[[float], None]
+) -> list[str]:
+    """Of each shard what its values depend on, as one SHA-256: recipe, days, what those hold, who has left for good.
+
+    Features and labels that the panel brings are those of the shard's days, prices reach further.
+    """
+    panel, config = recipe.panel, recipe.config
+    prices = [name for name in panel.parts if name in (*PRICES, "volume")]
+    others = [name for name in panel.parts if name not in prices]
+    of_prices = day_digests(panel.rows, prices, panel.source, lambda share: None)
+    of_others = day_digests(panel.rows, [*others, *panel.features], panel.source, progress)
+    made = build_key(pl.__version__, config, need_labels)
+    inputs = []
+    for span in spans:
+        reads = recipe.reads(span)
+        digest = hashlib.sha256(made.encode())
+        digest.update(repr((span, reads, panel.days[reads])).encode())
+        digest.update(of_prices[reads].tobytes())
+        digest.update(of_others[span.first_held : span.stop].tobytes())
+        if panel.departures is not None:
+            within = pl.col("date").is_between(panel.days[span.first_held], panel.days[reads.stop - 1])
+            digest.update(repr(panel.departures.filter(within).sort("code").rows()).encode())
+        inputs.append(digest.hexdigest())
+    return inputs
 
 
-def _labels(panel: Panel, config: DataConfig) -> pl.DataFrame:
-    missing = [horizon for horizon in config.horizons if horizon not in panel.label_columns]
-    frame = panel.frame
-    if missing and panel.has_prices:
-        frame = derive_labels(frame, missing, config.delisting_return)
-    elif missing:
-        frame = frame.with_columns(_unknown(label_name(horizon)) for horizon in missing)
-    return frame.select(label_name(horizon) for horizon in config.horizons)
+def _stage(recipe: Recipe, spans: Sequence[ShardSpan], folder: Path, progress: Callable[[float], None]) -> StagedRows:
+    days, feature_days = (np.zeros(len(recipe.panel.days), np.bool_) for _ in range(2))
+    for span in spans:
+        days[recipe.reads(span)] = True
+        feature_days[span.first_held : span.stop] = True
+    try:
+        return stage(recipe.panel, folder, days, feature_days, progress)
+    except OSError as error:
+        raise StorageError(f"cannot sort rows in {folder}: {error}; free the disk or choose another folder") from error
 
 
-def _returns(panel: Panel) -> pl.Series | pl.Expr:
-    if TRAILING_RETURN in panel.frame.columns:
-        return panel.frame[TRAILING_RETURN]
-    return trailing_returns(panel.frame) if panel.has_prices else _unknown(TRAILING_RETURN)
+def _num_rows(panel: Panel, span: ShardSpan) -> int:
+    return int(panel.rows_per_day[span.first_held : span.stop].sum())
 
 
-def _dollar_volume(panel: Panel) -> pl.Series | pl.Expr:
-    return median_dollar_volume(panel.frame) if "volume" in panel.frame.columns else _unknown("dollar_volume")
-
-
-def _unknown(name: str) -> pl.Expr:
-    return pl.lit(None, dtype=pl.Float32).alias(name)
-
-
-def _static(panel: Panel) -> dict[str, str] | None:
-    """Each stock's first known category: a later one was not known before."""
-    if not panel.static:
-        return None
-    known = panel.frame.drop_nulls("static").unique("code", keep="first", maintain_order=True)
-    return dict(zip(known["code"], known["static"], strict=True))
-
-
-def _metadata(panel: Panel, config: DataConfig, frame: pl.DataFrame) -> dict[str, Any]:
-    usable = frame if config.start is None else frame.filter(pl.col("date") >= config.start)
-    missing = usable.select(pl.col(label_name(horizon)).null_count() / pl.len() for horizon in config.horizons)
+def _metadata(panel: Panel, config: DataConfig, writer: StoreWriter) -> dict[str, Any]:
+    first_day = next(day for day in panel.days if config.start is None or day >= config.start)
+    first = panel.days.index(first_day)
+    missing = _missing_labels(writer, first) / panel.rows_per_day[first:].sum()
     return {
-        "source": panel.name,
-        "source_fingerprint": panel.fingerprint,
-        "first_day": str(usable["date"][0]),
-        "rows": panel.frame.height,
+        "source": panel.source.name,
+        "source_fingerprint": panel.source.fingerprint,
+        "first_day": str(first_day),
+        "rows": int(panel.rows_per_day.sum()),
         "features": "panel" if panel.features else "derived",
         "standardise": None if panel.features else config.standardise,
         "labels": {f"{horizon}d": panel.label_columns.get(horizon, "derived") for horizon in config.horizons},
-        "missing_labels": dict(zip((f"{horizon}d" for horizon in config.horizons), missing.row(0), strict=True)),
+        "missing_labels": dict(zip((f"{horizon}d" for horizon in config.horizons), missing.tolist(), strict=True)),
         "warnings": list(panel.warnings),
     }
+
+
+def _missing_labels(writer: StoreWriter, first: int) -> Int64[ndarray, " horizons"]:
+    """Rows without a label, of each horizon, from a day on."""
+    missing = np.zeros(len(writer.layout.horizons), np.int64)
+    for span in writer.spans:
+        before = max(0, first - span.first)
+        labels, present = (writer.column(name, span)[before:] for name in ("labels", "present"))
+        missing += np.isnan(labels[present]).sum(axis=0)
+    return missing

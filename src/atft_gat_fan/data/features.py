@@ -140,9 +140,21 @@ def derivable_features(columns: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for family in FAMILIES if family.needs <= present for name in family.names)
 
 
+def by_family(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The names in their families: those of one family are computed together."""
+    wanted = set(names)
+    of_families = (tuple(name for name in family.names if name in wanted) for family in FAMILIES)
+    return [of_family for of_family in of_families if of_family]
+
+
 def derive_features(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Columns `date, code, *names` (Float32, raw, null = unknown) for the rows of a canonical panel, in its order."""
-    bars, wanted = Bars(frame), set(names)
+    return compute_features(Bars(frame), names)
+
+
+def compute_features(bars: Bars, names: Sequence[str]) -> pl.DataFrame:
+    """The same, of prices whose intermediate series other families share."""
+    wanted = set(names)
     columns: dict[str, pl.Series] = {}
     # Missing values are NaN here, and NaN in, NaN out is meant: no warnings for it.
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -153,7 +165,7 @@ def derive_features(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
                 if name in wanted:
                     values = bars.timelines.gather(flat).astype(np.float32)
                     columns[name] = pl.Series(name, values).fill_nan(None)
-    return pl.DataFrame([frame["date"], frame["code"], *(columns[name] for name in names)])
+    return pl.DataFrame([bars.frame["date"], bars.frame["code"], *(columns[name] for name in names)])
 
 
 def standardise_within_day(

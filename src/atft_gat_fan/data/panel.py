@@ -1,14 +1,19 @@
-"""From a source to the canonical panel: checked, renamed, masked, sorted."""
+"""From a source to the canonical panel: checked, renamed, masked; read as a stream, never held as a whole."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
+import numpy as np
 import polars as pl
+from jaxtyping import Int64
+from numpy import ndarray
 
 from atft_gat_fan.config.schema import DataConfig
 from atft_gat_fan.data.bars import REACH
-from atft_gat_fan.data.labels import label_name
-from atft_gat_fan.data.panel_checks import FOUND_DATE, ROW, collect, find_oddities, find_problems, summarise
+from atft_gat_fan.data.labels import find_departures, label_name
+from atft_gat_fan.data.panel_checks import FOUND_DATE, ROW, collect, count_days, find_oddities, find_problems
 from atft_gat_fan.data.panel_columns import PRICES, TRAILING_RETURN, Roles, resolve_roles
 from atft_gat_fan.data.sources import Source, open_source
 from atft_gat_fan.errors import DataError, Problem
@@ -21,23 +26,30 @@ STORE_SPAN = 64
 class Panel:
     """A panel that can be used.
 
-    `frame`, sorted by date and code, each (date, code) once: `date` (Date), `code` (String); with prices `close`,
-    `adj_close` (what returns are taken of) and whichever of `open high low volume` exist (Float64); `static` (String)
-    if any; the user's `features` (Float32 or Float64); `target_{h}d` for each horizon of `label_columns`, and
-    `returns_1d` (Float32, fractions) where the panel brings them. Null is missing; there is no NaN and no infinity.
+    `rows`, each (date, code) once, in no order: `date` (Date), `code` (String); with prices `close`, `adj_close`
+    (what returns are taken of) and whichever of `open high low volume` exist (Float64); the user's `features`
+    (Float32 or Float64); `target_{h}d` for each horizon of `label_columns`, and `returns_1d` (Float32, fractions)
+    where the panel brings them. Null is missing; there is no NaN and no infinity.
 
-    `features` is empty when they are to be derived from prices. `label_columns` maps a horizon to the source's column.
+    `days` and `codes` are sorted. `parts` are the columns that mean something: prices, labels, returns. `features` is
+    empty when they are to be derived from prices. `label_columns` maps a horizon to the source's column. `static` is
+    each stock's first known category (a later one was not known before), None where the panel has none. `departures`
+    (`date, code`) are the last prices of stocks that left for good, which only `data.delisting_return` asks for.
     """
 
-    frame: pl.DataFrame
+    rows: pl.LazyFrame
+    days: tuple[date, ...]
+    codes: tuple[str, ...]
+    rows_per_day: Int64[ndarray, " days"]
+    parts: tuple[str, ...]
     has_prices: bool
     features: tuple[str, ...]
     label_columns: dict[int, str]
-    static: bool
+    static: dict[str, str] | None
+    departures: pl.DataFrame | None
     warnings: tuple[str, ...]
     facts: dict[str, Any]
-    name: str
-    fingerprint: str
+    source: Source
 
 
 @dataclass(frozen=True)
@@ -51,10 +63,11 @@ class PanelReport:
 
 @dataclass(frozen=True)
 class _Opened:
-    source: Source
     roles: Roles
     rows: pl.LazyFrame
-    """Canonical rows of the days asked for, unsorted, with ROW and FOUND_DATE."""
+    """Canonical rows of the days asked for, with ROW and FOUND_DATE."""
+    days: pl.DataFrame
+    """`date` and `stocks`, the number of its rows; sorted."""
 
 
 def longest_span(config: DataConfig) -> int:
@@ -67,8 +80,10 @@ def warm_up_days(config: DataConfig) -> int:
     return REACH + longest_span(config) - 1
 
 
-def load_panel(config: DataConfig, *, need_labels: bool = True) -> Panel:
-    """Read and check `config.source`.
+def open_panel(
+    config: DataConfig, source: Source, progress: Callable[[float], None], *, need_labels: bool = True
+) -> Panel:
+    """Check `source`, that of `config`, and say how to read it; memory does not grow with its rows.
 
     Days after `data.end` are left out; of those before `data.start` only the last `warm_up_days` are kept. Rows
     outside are not checked. Where a validity mask is false or missing, the column it names is missing. Where high <
@@ -77,44 +92,55 @@ def load_panel(config: DataConfig, *, need_labels: bool = True) -> Panel:
     Raises DataError with every problem of the source: missing or duplicate keys, dates that are none, numbers written
     as text, infinite values, prices not above 0, missing columns and (with `need_labels`) horizons, no rows.
     """
-    opened, problems = _open(config, need_labels)
+    opened, problems = _open(config, source, progress, need_labels)
     if opened is None or problems:
         raise DataError(problems, source=config.source)
-    source, roles = opened.source, opened.roles
-    frame = collect(opened.rows, source).sort("date", "code")
-    oddities = find_oddities(frame.lazy(), roles, source)
-    if {"high", "low"} <= set(frame.columns):
+    roles, rows, days = opened.roles, opened.rows, opened.days
+    codes, categories = _codes(rows, source), _categories(rows, roles, source)
+    oddities = find_oddities(rows, days, codes, categories, roles, source)
+    pays_out = config.delisting_return is not None and roles.has_prices
+    if {"high", "low"} <= roles.prices.keys():
         crossed = pl.col("high") < pl.col("low")
-        frame = frame.with_columns(pl.when(~crossed.fill_null(False)).then(pl.col("high", "low")))
+        rows = rows.with_columns(pl.when(~crossed.fill_null(False)).then(pl.col("high", "low")))
+    rows = rows.drop(ROW, FOUND_DATE, "static", strict=False)
+    features = set(roles.features) - {*PRICES, "volume", TRAILING_RETURN}
     return Panel(
-        frame=frame.drop(ROW, FOUND_DATE),
+        rows=rows,
+        days=tuple(days["date"]),
+        codes=codes,
+        rows_per_day=days["stocks"].to_numpy().astype(np.int64),
+        parts=tuple(name for name in rows.collect_schema().names()[2:] if name not in features),
         has_prices=roles.has_prices,
         features=roles.features,
         label_columns=dict(roles.labels),
-        static=roles.static is not None,
+        static=None if categories is None else _first_known(categories),
+        departures=collect(find_departures(rows, days["date"]), source) if pays_out else None,
         warnings=(*roles.warnings, *oddities),
-        facts=_facts(frame.lazy(), roles, source),
-        name=source.name,
-        fingerprint=source.fingerprint,
+        facts=_facts(days, codes, roles),
+        source=source,
     )
 
 
-def check_panel(config: DataConfig) -> PanelReport:
-    """The same checks, reported instead of raised; queries run over the source, no frame of it is built.
+def check_panel(config: DataConfig, progress: Callable[[float], None]) -> PanelReport:
+    """The same checks, reported instead of raised.
 
     Raises DataError only where the source cannot be opened or read at all.
     """
-    opened, problems = _open(config, need_labels=True)
+    source = open_source(config)
+    opened, problems = _open(config, source, progress, need_labels=True)
     if opened is None:
         return PanelReport(tuple(problems), (), {})
-    source, roles = opened.source, opened.roles
-    oddities = [] if problems else find_oddities(opened.rows, roles, source)
-    return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(opened.rows, roles, source))
+    roles, rows, days = opened.roles, opened.rows, opened.days
+    codes, oddities = _codes(rows, source), []
+    if not problems:
+        oddities = find_oddities(rows, days, codes, _categories(rows, roles, source), roles, source)
+    return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(days, codes, roles))
 
 
-def _open(config: DataConfig, need_labels: bool) -> tuple[_Opened | None, list[Problem]]:
+def _open(
+    config: DataConfig, source: Source, progress: Callable[[float], None], need_labels: bool
+) -> tuple[_Opened | None, list[Problem]]:
     """The source's canonical rows and all its problems; no rows when they cannot be told apart by date and code."""
-    source = open_source(config)
     schema = source.frame.collect_schema()
     roles = resolve_roles(schema, source.columns, config, need_labels=need_labels)
     problems = [*roles.problems, *_numbers_as_text(schema, roles, source)]
@@ -123,9 +149,10 @@ def _open(config: DataConfig, need_labels: bool) -> tuple[_Opened | None, list[P
     if roles.date is None or roles.code is None:
         return None, problems
     rows = _in_range(_canonical(source.frame, schema, roles), config, source)
-    problems += find_problems(rows, roles, source)
+    days = count_days(rows, source)
+    problems += find_problems(rows, days, roles, source, progress)
     problems += _no_rows(rows, config, source)
-    return _Opened(source, roles, rows), problems
+    return _Opened(roles, rows, days), problems
 
 
 def _kind(dtype: pl.DataType) -> str:
@@ -227,9 +254,30 @@ def _no_rows(rows: pl.LazyFrame, config: DataConfig, source: Source) -> list[Pro
     return [Problem(f"expected rows {' '.join(days)}, found none", mend="correct data.start and data.end")]
 
 
-def _facts(rows: pl.LazyFrame, roles: Roles, source: Source) -> dict[str, Any]:
+def _categories(rows: pl.LazyFrame, roles: Roles, source: Source) -> pl.DataFrame | None:
+    """Every known `code, static` pair with its first `date`; None where the panel has no category."""
+    if roles.static is None:
+        return None
+    known = rows.filter(pl.col("static").is_not_null())
+    return collect(known.group_by("code", "static").agg(pl.col("date").min()), source)
+
+
+def _first_known(categories: pl.DataFrame) -> dict[str, str]:
+    first = categories.sort("code", "date").unique("code", keep="first", maintain_order=True)
+    return dict(first.select("code", "static").iter_rows())
+
+
+def _codes(rows: pl.LazyFrame, source: Source) -> tuple[str, ...]:
+    return tuple(collect(rows.select("code").unique().drop_nulls(), source)["code"].sort())
+
+
+def _facts(days: pl.DataFrame, codes: tuple[str, ...], roles: Roles) -> dict[str, Any]:
     return {
-        **summarise(rows, source),
+        "rows": int(days["stocks"].sum()),
+        "stocks": len(codes),
+        "days": days.height,
+        "first_day": None if days.is_empty() else str(days["date"][0]),
+        "last_day": None if days.is_empty() else str(days["date"][-1]),
         "prices": [part for part in (*PRICES, "volume") if part in roles.prices],
         "features": list(roles.features) or "derived",
         "labels": {f"{horizon}d": name for horizon, name in roles.labels.items()},

@@ -1,8 +1,10 @@
 """What is wrong with the rows of a panel, where, and what to do; and what is merely odd."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import NamedTuple
 
 import polars as pl
 
@@ -17,6 +19,36 @@ JUMP = 0.5
 THIN = 0.8
 PERCENT = 0.2
 """A median absolute return above this is not a fraction."""
+COLUMNS_AT_ONCE = 16
+"""Columns that one query reads: Polars has about a dozen row groups in memory at a time, all columns of them."""
+BAND_ROWS = 2_000_000
+"""Rows held in memory where a check needs a stock's rows in order."""
+
+
+class Band(NamedTuple):
+    """Consecutive days of a panel, both included."""
+
+    first: date
+    last: date
+
+
+def bands(days: pl.DataFrame) -> list[Band]:
+    """The panel's days, in order, in stretches of about BAND_ROWS rows at most (a single day may hold more).
+
+    `days` is sorted: `date`, `stocks` (rows of that day).
+    """
+    position = (days["stocks"].cum_sum() - 1) // BAND_ROWS
+    stretches = days.group_by(position.alias("band"), maintain_order=True).agg(
+        first=pl.col("date").first(), last=pl.col("date").last()
+    )
+    return [Band(*row) for row in stretches.select("first", "last").iter_rows()]
+
+
+def count_days(rows: pl.LazyFrame, source: Source) -> pl.DataFrame:
+    """`date` and how many rows it has (`stocks`), sorted; rows without a date aside."""
+    return collect(
+        rows.group_by("date").agg(pl.len().alias("stocks")).filter(pl.col("date").is_not_null()), source
+    ).sort("date")
 
 
 @dataclass(frozen=True)
@@ -32,8 +64,26 @@ class Check:
 
 def collect(rows: pl.LazyFrame, source: Source) -> pl.DataFrame:
     """Run a query; a source that cannot be read to its end is bad data."""
-    try:
+    with _readable(source):
         return rows.collect(engine="streaming")
+
+
+def stream(rows: pl.LazyFrame, source: Source, chunk_size: int) -> Iterator[pl.DataFrame]:
+    """The rows of a query, some at a time, in no order."""
+    with _readable(source):
+        batches = rows.collect_batches(chunk_size=chunk_size, maintain_order=False, engine="streaming")
+    while True:
+        with _readable(source):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+@contextmanager
+def _readable(source: Source) -> Iterator[None]:
+    try:
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
             Problem(
@@ -43,34 +93,35 @@ def collect(rows: pl.LazyFrame, source: Source) -> pl.DataFrame:
         ) from error
 
 
-def find_problems(rows: pl.LazyFrame, roles: Roles, source: Source) -> list[Problem]:
-    """Every kind of violation in the canonical rows (`date, code, …, ROW, FOUND_DATE`), with its first examples."""
-    names = rows.collect_schema().names()
-    checks = [check for check in _checks(roles) if set(check.violated.meta.root_names()) <= set(names)]
-    counts = collect(
-        rows.select(pl.len().alias("rows"), *(check.violated.sum().alias(str(i)) for i, check in enumerate(checks))),
-        source,
-    )
-    if counts["rows"].item() == 0:
-        return []
+def find_problems(
+    rows: pl.LazyFrame, days: pl.DataFrame, roles: Roles, source: Source, progress: Callable[[float], None]
+) -> list[Problem]:
+    """Every kind of violation in the canonical rows (`date, code, …, ROW, FOUND_DATE`), with its first examples.
+
+    `days` are those of `count_days`; `progress` is told the share of the columns that is read.
+    """
+    names = set(rows.collect_schema().names())
+    checks = [check for check in _checks(roles) if set(check.violated.meta.root_names()) <= names]
     problems = []
-    for i, check in enumerate(checks):
-        if count := counts[str(i)].item():
-            found = check.found.cast(pl.String).alias("found")
-            examples = collect(
-                rows.filter(check.violated).head(NUM_EXAMPLES).select(ROW, "date", "code", found), source
-            )
-            values = ", ".join(
-                "nothing" if value is None else value for value in examples["found"].unique(maintain_order=True)
-            )
-            problems.append(
-                Problem(
-                    f"expected {check.expected}, found {values} on {_rows(count)}",
-                    where=f"column {check.column}: {_where(examples, source)}",
-                    mend=check.mend,
-                )
-            )
-    return problems + _duplicates(rows, roles, source)
+    for position in range(0, len(checks), COLUMNS_AT_ONCE):
+        some = checks[position : position + COLUMNS_AT_ONCE]
+        counts = collect(rows.select(check.violated.sum().alias(str(i)) for i, check in enumerate(some)), source)
+        problems += [
+            _violation(rows, check, count, source) for check, count in zip(some, counts.row(0), strict=True) if count
+        ]
+        progress(min(1.0, (position + COLUMNS_AT_ONCE) / len(checks)))
+    return problems + _duplicates(rows, days, roles, source)
+
+
+def _violation(rows: pl.LazyFrame, check: Check, count: int, source: Source) -> Problem:
+    found = check.found.cast(pl.String).alias("found")
+    examples = collect(rows.filter(check.violated).head(NUM_EXAMPLES).select(ROW, "date", "code", found), source)
+    values = ", ".join("nothing" if value is None else value for value in examples["found"].unique(maintain_order=True))
+    return Problem(
+        f"expected {check.expected}, found {values} on {_rows(count)}",
+        where=f"column {check.column}: {_where(examples, source)}",
+        mend=check.mend,
+    )
 
 
 def _checks(roles: Roles) -> Iterator[Check]:
@@ -101,83 +152,123 @@ def _checks(roles: Roles) -> Iterator[Check]:
         numbers[TRAILING_RETURN] = roles.trailing_return
     for column, name in numbers.items():
         yield Check(
-            pl.col(column).is_infinite(),
-            "finite values",
+            # As it is stored: a large float64 is an infinite float32.
+            pl.col(column).cast(pl.Float32).is_infinite(),
+            "finite float32 values",
             name,
             pl.col(column),
             "leave the value empty where it is unknown",
         )
 
 
-def _duplicates(rows: pl.LazyFrame, roles: Roles, source: Source) -> list[Problem]:
-    keyed = rows.filter(pl.col("date").is_not_null(), pl.col("code").is_not_null())
-    repeated = collect(
-        keyed.group_by("date", "code").agg(pl.len().alias("count"), pl.col(ROW).min()).filter(pl.col("count") > 1),
-        source,
-    )
-    if repeated.is_empty():
+def _duplicates(rows: pl.LazyFrame, days: pl.DataFrame, roles: Roles, source: Source) -> list[Problem]:
+    count, examples = 0, []
+    keyed = rows.select("date", "code", ROW).filter(pl.col("code").is_not_null())
+    for band in bands(days):
+        repeated = collect(
+            keyed.filter(pl.col("date").is_between(*band))
+            .group_by("date", "code")
+            .agg(pl.len().alias("count"), pl.col(ROW).min())
+            .filter(pl.col("count") > 1),
+            source,
+        )
+        count += int(repeated["count"].sum())
+        examples.append(repeated.sort(ROW).head(NUM_EXAMPLES))
+    if not count:
         return []
-    first = repeated.sort(ROW).head(NUM_EXAMPLES)
+    first = pl.concat(examples).sort(ROW).head(NUM_EXAMPLES)
     return [
         Problem(
-            f"expected one row a stock and day, found duplicates: {_rows(int(repeated['count'].sum()))} not alone",
+            f"expected one row a stock and day, found duplicates: {_rows(count)} not alone",
             where=f"columns {roles.date}, {roles.code}: {_where(first, source)}",
             mend="keep one row of each",
         )
     ]
 
 
-def find_oddities(rows: pl.LazyFrame, roles: Roles, source: Source) -> list[str]:
-    """What is counted and told, not refused; reads canonical rows."""
+def find_oddities(
+    rows: pl.LazyFrame,
+    days: pl.DataFrame,
+    codes: tuple[str, ...],
+    categories: pl.DataFrame | None,
+    roles: Roles,
+    source: Source,
+) -> list[str]:
+    """What is counted and told, not refused; reads canonical rows without problems.
+
+    `days` are those of `count_days`, `codes` all of the panel, `categories` the known `code, static` pairs.
+    """
+    num_rows = int(days["stocks"].sum())
     oddities = list(_oddities(roles))
     labels = {f"target_{horizon}d": name for horizon, name in roles.labels.items()}
     found = collect(
         rows.select(
-            "date",
-            "code",
-            *labels,
-            *(condition.fill_null(False).alias(str(i)) for i, (_, condition) in enumerate(oddities)),
-        ).select(
-            pl.len().alias("rows"),
-            *(pl.col(label).abs().median() for label in labels),
-            *(pl.col(str(i)).sum() for i in range(len(oddities))),
-            *(
-                pl.concat_str("date", "code", separator=" ").filter(pl.col(str(i))).min().alias(f"first {i}")
-                for i in range(len(oddities))
-            ),
+            *(pl.col(label).count().alias(f"known {label}") for label in labels),
+            *((pl.col(label).abs() > PERCENT).sum().alias(label) for label in labels),
+            *(condition.sum().alias(str(i)) for i, (_, condition) in enumerate(oddities)),
+            *(_first_key(condition).alias(f"first {i}") for i, (_, condition) in enumerate(oddities)),
         ),
         source,
     ).row(0, named=True)
     told = [
-        f"{what} on {_rows(found[str(i)])} ({_share(found[str(i)] / found['rows'])}), first {found[f'first {i}']}"
+        _told(what, found[str(i)], num_rows, found[f"first {i}"])
         for i, (what, _) in enumerate(oddities)
         if found[str(i)]
     ]
+    if roles.has_prices:
+        told += _jumps(rows, days, codes, roles, source)
     told += [
-        f"{name} has a median size of {found[label]:.2f}: percents? Returns are fractions, 0.01 is one percent"
+        f"{name} has a median size of more than {PERCENT}: percents? Returns are fractions, 0.01 is one percent"
         for label, name in labels.items()
-        if found[label] is not None and found[label] > PERCENT
+        if found[label] > found[f"known {label}"] / 2
     ]
-    return [*told, *_changing_categories(rows, roles, source), *_thin_days(rows, source)]
+    return [*told, *_changing_categories(categories, roles), *_thin_days(days)]
 
 
-def _changing_categories(rows: pl.LazyFrame, roles: Roles, source: Source) -> list[str]:
-    if roles.static is None:
+def _told(what: str, count: int, num_rows: int, first: str) -> str:
+    return f"{what} on {_rows(count)} ({_share(count / num_rows)}), first {first}"
+
+
+def _first_key(condition: pl.Expr) -> pl.Expr:
+    return pl.concat_str("date", "code", separator=" ").filter(condition).min()
+
+
+def _jumps(rows: pl.LazyFrame, days: pl.DataFrame, codes: tuple[str, ...], roles: Roles, source: Source) -> list[str]:
+    """A price far from that of the stock's row before, however long ago; one band of days in memory at a time."""
+    # Sorting numbers takes a fraction of sorting text.
+    prices = rows.select("date", pl.col("code").cast(pl.Enum(codes)), "adj_close")
+    before = pl.when(pl.col("code") == pl.col("code").shift(1)).then(pl.col("adj_close").shift(1))
+    jumped = ((pl.col("adj_close") / before - 1).abs() > JUMP).fill_null(False)
+    count, firsts = 0, []
+    latest = collect(prices.head(0), source)
+    for band in bands(days):
+        own = collect(prices.filter(pl.col("date").is_between(*band)), source)
+        # The newest row of each stock stands before the band's own.
+        known = pl.concat([latest, own]).sort("code", "date")
+        found = known.filter(jumped & (pl.col("date") >= band.first))
+        if not found.is_empty():
+            count += found.height
+            firsts.append(found.select(_first_key(pl.lit(True))).item())
+        latest = known.unique("code", keep="last", maintain_order=True)
+    if not count:
         return []
-    categories = rows.group_by("code").agg(pl.col("static").drop_nulls().n_unique().alias("count"))
-    changing = collect(categories.filter(pl.col("count") > 1).sort("code"), source)
+    what = f"{roles.prices['adj_close']} jumps more than {JUMP:.0%} (a missed split?)"
+    return [_told(what, count, int(days["stocks"].sum()), min(firsts))]
+
+
+def _changing_categories(categories: pl.DataFrame | None, roles: Roles) -> list[str]:
+    if categories is None:
+        return []
+    changing = categories.filter(pl.col("code").is_duplicated())["code"].unique().sort()
     if changing.is_empty():
         return []
-    return [
-        f"{roles.static} changes for {changing.height:,} stocks, such as {changing['code'][0]}: the first one is used"
-    ]
+    return [f"{roles.static} changes for {len(changing):,} stocks, such as {changing[0]}: the first one is used"]
 
 
-def _thin_days(rows: pl.LazyFrame, source: Source) -> list[str]:
+def _thin_days(days: pl.DataFrame) -> list[str]:
     """Days that hold far fewer stocks than the month before them: an incomplete delivery more often than a holiday."""
-    counts = collect(rows.group_by("date").agg(pl.len().alias("stocks")).sort("date"), source)
     usual = pl.col("stocks").rolling_median(21, min_samples=1)
-    thin = counts.with_columns(usual=usual).filter(pl.col("stocks") < THIN * pl.col("usual"))
+    thin = days.with_columns(usual=usual).filter(pl.col("stocks") < THIN * pl.col("usual"))
     if thin.is_empty():
         return []
     day, stocks, median = thin.row(-1)
@@ -195,24 +286,6 @@ def _oddities(roles: Roles) -> Iterator[tuple[str, pl.Expr]]:
             yield f"no {name}", pl.col(part).is_null()
     if "volume" in roles.prices:
         yield f"{roles.prices['volume']} 0 (volume factors are missing there)", pl.col("volume") == 0
-    if roles.has_prices:
-        before = pl.col("adj_close").shift(1).over("code", order_by="date")
-        jumps = (pl.col("adj_close") / before - 1).abs() > JUMP
-        yield f"{roles.prices['adj_close']} jumps more than {JUMP:.0%} (a missed split?)", jumps
-
-
-def summarise(rows: pl.LazyFrame, source: Source) -> dict[str, Any]:
-    """Rows, stocks, days, first and last day (ISO text) of canonical rows; None where there are none."""
-    return collect(
-        rows.select(
-            pl.len().alias("rows"),
-            pl.col("code").n_unique().alias("stocks"),
-            pl.col("date").n_unique().alias("days"),
-            pl.col("date").min().dt.to_string().alias("first_day"),
-            pl.col("date").max().dt.to_string().alias("last_day"),
-        ),
-        source,
-    ).row(0, named=True)
 
 
 def _share(share: float) -> str:

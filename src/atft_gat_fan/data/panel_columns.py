@@ -221,8 +221,8 @@ def _listed(
 
 def _refuse_reserved_names(roles: Roles) -> None:
     """A feature must not bear the canonical name of another part: the frame could not hold both."""
-    canonical = {**roles.prices, TRAILING_RETURN: roles.trailing_return, "static": roles.static}
-    reserved = {"date", "code", "volume", "dollar_volume", *PRICES, *canonical}
+    canonical = {**roles.prices, TRAILING_RETURN: roles.trailing_return}
+    reserved = {"date", "code", "static", "volume", "dollar_volume", *PRICES, *canonical}
     for name in roles.features:
         if (name in reserved or _fits(name, "target_{h}d")) and canonical.get(name) != name:
             roles.problems.append(

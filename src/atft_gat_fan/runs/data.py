@@ -1,6 +1,7 @@
 """`atft data`: convert a panel into a store; check a panel or a store."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ def check(path: str, overrides: Sequence[str], console: Console) -> dict[str, An
     if (Path(path) / MANIFEST).exists():
         store = Store.open(Path(path))
         with Stages(console) as stages:
-            stages("verify", 0.0)
-            store.check()
+            store.check(partial(stages, "verify"))
         return {"store": path, "verified": True, **_facts(store)}
     config = load_config([*overrides, assignment("data.source", path)])
-    report = check_panel(config.data)
+    with Stages(console) as stages:
+        report = check_panel(config.data, partial(stages, "check"))
     if report.problems:
         raise DataError(report.problems, source=path)
     return {"panel": path, **report.facts, "warnings": list(report.warnings)}

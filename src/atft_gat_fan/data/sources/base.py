@@ -18,12 +18,14 @@ def _nowhere(row: int) -> str:
 class Source:
     """A long panel as it lies in the source: any row order, the source's own column names, nothing checked.
 
+    `identity` is what the source is called: it stays when its contents change, and no other source has it.
     `fingerprint` changes whenever the data does. `columns` are the names to read it by. `place(row)` says
     in words where row `row` of `frame` lies (file, row group, line), for error messages.
     """
 
     frame: pl.LazyFrame
     name: str
+    identity: str
     fingerprint: str
     columns: ColumnsConfig
     place: Callable[[int], str] = field(default=_nowhere)

@@ -39,6 +39,7 @@ def open_csv(path: Path, columns: ColumnsConfig) -> Source:
     return Source(
         frame=frame,
         name=path.name.split(".")[0] or "panel",
+        identity=str(path.resolve()),
         fingerprint=fingerprint_files(path.parent, [path]),
         columns=columns,
         place=lambda row: f"{path}, line {row + 2}",

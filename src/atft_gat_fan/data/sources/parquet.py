@@ -32,6 +32,7 @@ def open_parquet(path: Path, columns: ColumnsConfig) -> Source:
     return Source(
         frame=_scan(path, files, columns),
         name=path.resolve().name.split(".")[0] or "panel",
+        identity=str(path.resolve()),
         fingerprint=fingerprint_files(path.parent if path.is_file() else path, files),
         columns=columns,
         place=lambda row: _place(files, row),

@@ -25,6 +25,7 @@ def open_sample() -> Source:
     return Source(
         frame=frame.lazy(),
         name="sample",
+        identity="sample",
         fingerprint=fingerprint_bytes([days.astype(np.int64).tobytes(), "\n".join(codes).encode(), closes.tobytes()]),
         columns=ColumnsConfig(),
     )

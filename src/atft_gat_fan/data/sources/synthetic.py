@@ -54,10 +54,12 @@ class _Market:
 
 def open_synthetic(config: SyntheticConfig) -> Source:
     """The market of `config` as a source; the oracle is not in it."""
+    fingerprint = fingerprint_bytes([GENERATOR_VERSION, config.model_dump_json().encode()])
     return Source(
         frame=synthetic_panel(config).lazy(),
         name="synthetic",
-        fingerprint=fingerprint_bytes([GENERATOR_VERSION, config.model_dump_json().encode()]),
+        identity=fingerprint,
+        fingerprint=fingerprint,
         columns=ColumnsConfig(),
     )
 
