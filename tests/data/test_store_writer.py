@@ -227,6 +227,12 @@ def test_what_an_interrupted_build_finished_is_found_again(target, error, there)
     assert os.listdir(target.parent) == ["store"]
 
 
+def test_finished_shards_that_no_longer_fit_are_no_part_of_the_store(target, tmp_path):
+    break_off(Builder(target, corrected=3), 2, KeyboardInterrupt())
+    assert Builder(target).run()[1] == [0, 2]
+    assert content(target) == rebuilt(Builder(target), tmp_path)
+
+
 @pytest.mark.parametrize("error", [DataError("bad row"), OSError("cannot read the source"), RuntimeError("bug")])
 def test_a_failed_build_leaves_the_old_store_and_nothing_else(target, error):
     before = content(Builder(target, corrected=3).run()[0].path)
@@ -320,6 +326,8 @@ def test_a_link_to_a_store_is_followed(target, tmp_path):
     elsewhere.mkdir()
     Builder(elsewhere / "store", corrected=3).run()
     target.symlink_to(elsewhere / "store")
+    with Builder(target).writer() as writer:
+        assert writer.folder.is_relative_to(elsewhere), "where the shards can be renamed into the store"
     _, filled = Builder(target).run()
     assert filled == [0]
     assert target.is_symlink()
