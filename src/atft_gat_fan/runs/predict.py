@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from rich.console import Console
 
+from atft_gat_fan.config.plan import NormalizerPlan
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.data.store import Store, first_predictable
@@ -15,7 +17,7 @@ from atft_gat_fan.errors import DataError, Problem
 from atft_gat_fan.inference.bundle import Bundle, load_bundle
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.inference.score_table import score_table, write_table
-from atft_gat_fan.runs.assembly import prepare_batches
+from atft_gat_fan.runs.assembly import prepare_batches, trained_panel
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.run_files import BUNDLE
 from atft_gat_fan.runs.stages import Stages
@@ -33,8 +35,7 @@ def predict(run: Path, data: str, first: date | None, last: date | None, out: Pa
         store = cached_store(_source_config(bundle, data), stages, need_labels=False)
         days = _chosen_days(store, bundle.spec.window, first, last, data)
         batches = prepare_batches(
-            store,
-            bundle.normalizer.aligned_to(store.feature_names),
+            trained_panel(store, bundle.normalizer, _normalizer_plan(bundle)),
             bundle.data.exchange,
             bundle.spec.window,
             bundle.graph if bundle.spec.gat_heads else None,
@@ -58,6 +59,11 @@ def _source_config(bundle: Bundle, source: str) -> Config:
     """The recipe of the training data, for another source and all of its days."""
     data = bundle.data.model_copy(update={"source": source, "start": None, "end": None})
     return Config(data=data, graph=bundle.graph)
+
+
+def _normalizer_plan(bundle: Bundle) -> NormalizerPlan:
+    """How features were normalised in training: a model is given the arithmetic it was trained and evaluated with."""
+    return TypeAdapter(NormalizerPlan).validate_python(bundle.training["plan"]["normalizer"])
 
 
 def _chosen_days(store: Store, window: int, first: date | None, last: date | None, source: str) -> NDArray[np.int64]:
