@@ -59,7 +59,7 @@ def make_frame() -> MakeFrame:
 
 @pytest.fixture
 def make_store(tmp_path: Path) -> MakeStore:
-    def make(frame: pl.DataFrame, *, name: str = "store", max_window: int = 64, shard_days: int = 512) -> Store:
+    def make(frame: pl.DataFrame, *, name: str = "store", max_window: int = 64, shard_days: int = 256) -> Store:
         return write_store(
             tmp_path / name,
             frame,

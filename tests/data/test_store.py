@@ -1,21 +1,20 @@
 import json
 import os
-import resource
-import signal
-import subprocess
-import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
 from atft_gat_fan.data.batches import as_tensor
 from atft_gat_fan.data.store import Block, Store, first_predictable, write_store
-from atft_gat_fan.errors import ConfigError, DataError, StorageError
+from atft_gat_fan.data.store_checks import check_store
+from atft_gat_fan.data.store_manifest import read_manifest, write_manifest
+from atft_gat_fan.errors import ConfigError, DataError
 
 
 def arrays(block: Block) -> dict[str, np.ndarray]:
@@ -26,34 +25,89 @@ def shard_files(store: Store) -> list[Path]:
     return sorted(store.path.glob("*.arrow"))
 
 
-def flip_a_bit(path: Path, position: int) -> None:
-    body = bytearray(path.read_bytes())
-    body[position] ^= 1
-    path.write_bytes(body)
+COLUMNS = ("features", "labels", "returns", "dollar_volume", "present")
 
 
-def test_every_value_comes_back_and_what_was_not_there_is_missing(make_frame, make_store):
-    frame = make_frame()
-    store = make_store(frame, shard_days=7)
-    assert store.codes == tuple(f"C{i:02d}" for i in range(6))
+def dense(frame: pl.DataFrame) -> dict[str, np.ndarray]:
+    """The oracle: every value of a frame at its day and stock, one by one."""
+    days, codes = frame["date"].unique().sort().to_list(), frame["code"].unique().sort().to_list()
+    cells = len(days), len(codes)
+    found = {
+        "features": np.full((*cells, 3), np.nan, np.float32),
+        "labels": np.full((*cells, 2), np.nan, np.float32),
+        "returns": np.full(cells, np.nan, np.float32),
+        "dollar_volume": np.full(cells, np.nan, np.float32),
+        "present": np.zeros(cells, np.bool_),
+    }
+    for row in frame.fill_null(np.nan).iter_rows(named=True):
+        cell = days.index(row["date"]), codes.index(row["code"])
+        found["features"][cell] = [row["f0"], row["f1"], row["f2"]]
+        found["labels"][cell] = [row["target_1d"], row["target_3d"]]
+        found["returns"][cell] = row["returns_1d"]
+        found["dollar_volume"][cell] = row["dollar_volume"]
+        found["present"][cell] = True
+    return found
+
+
+def listed(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The frame with all stocks but C00 listed for one stretch of days each, some for a day or two."""
+    rng = np.random.default_rng(seed)
+    days = frame["date"].unique().sort()
+    pieces = [frame.filter(pl.col("code") == "C00")]
+    for code in frame["code"].unique().sort()[1:]:
+        first = int(rng.integers(len(days)))
+        last = min(len(days) - 1, first + int(rng.integers(len(days) // 2)))
+        pieces.append(frame.filter(pl.col("code") == code, pl.col("date").is_between(days[first], days[last])))
+    return pl.concat(pieces)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("shard_days", "max_window"), [(7, 1), (10, 6), (40, 33), (256, 64)])
+def test_files_hold_the_stocks_of_their_days_and_every_value_comes_back(
+    make_frame, make_store, seed, shard_days, max_window
+):
+    frame = listed(make_frame(90, 12, seed=seed), seed)
+    store, expected = make_store(frame, shard_days=shard_days, max_window=max_window), dense(frame)
+    assert store.codes == tuple(frame["code"].unique().sort())
     assert_array_equal(store.days, frame["date"].unique().sort().to_numpy())
-    whole = {name: store.column(name) for name in ("features", "labels", "returns", "dollar_volume", "present")}
-    seen = np.zeros_like(whole["present"])
-    for row in frame.iter_rows(named=True):
-        cell = np.searchsorted(store.days, np.datetime64(row["date"])), store.codes.index(row["code"])
-        seen[cell] = True
-        stored = [
-            *whole["features"][cell],
-            *whole["labels"][cell],
-            whole["returns"][cell],
-            whole["dollar_volume"][cell],
-        ]
-        given = [row[name] for name in ("f0", "f1", "f2", "target_1d", "target_3d", "returns_1d", "dollar_volume")]
-        assert_array_equal(stored, np.array(given, dtype=np.float32))
-    assert 0 < seen.sum() < seen.size, "the panel has missing stock-days"
-    assert_array_equal(whole["present"], seen)
-    assert np.isnan(whole["features"][~seen]).all()
-    assert np.isnan(whole["labels"][~seen]).all()
+    assert 0 < expected["present"].sum() < expected["present"].size
+    for name in COLUMNS:
+        assert_array_equal(store.column(name), expected[name])
+        assert_array_equal(store.column(name, slice(37, 52)), expected[name][37:52])
+    assert [span.first for span in store.spans] == list(range(0, 90, shard_days))
+    for span in store.spans:
+        assert (span.first_held, span.stop) == (max(0, span.first - max_window + 1), min(90, span.first + shard_days))
+        (held,) = expected["present"][span.first_held : span.stop].any(0).nonzero()
+        for first in range(span.first, span.stop):
+            window = min(max_window, first + 1)
+            block = arrays(store.block(first, 1, window))
+            assert_array_equal(block["stocks"], held)
+            for name in COLUMNS:
+                assert_array_equal(block[name], expected[name][first - window + 1 : first + 1, held])
+
+
+def test_a_stock_that_has_left_takes_no_room(make_frame, make_store):
+    frame = make_frame(60, 40)
+    early = frame.filter((pl.col("code") == "C00") | (pl.col("date") < frame["date"].unique().sort()[10]))
+    store = make_store(early, shard_days=20, max_window=5)
+    sizes = [file.stat().st_size for file in shard_files(store)]
+    assert sizes[0] > 10 * sizes[1]
+    assert [len(store.block(day, 1, 1).stocks) for day in (0, 19, 20, 59)] == [40, 40, 1, 1]
+    assert store.column("present").shape == (60, 40)
+
+
+def test_files_are_arrow_that_anyone_can_read(make_frame, make_store):
+    store = make_store(make_frame(), shard_days=20, max_window=5)
+    for span, file in zip(store.spans, shard_files(store), strict=True):
+        with pa.ipc.open_file(file) as reader:
+            assert reader.num_record_batches == 1
+            batch = reader.get_batch(0)
+        batch.validate(full=True)
+        days = slice(span.first_held, span.stop)
+        assert batch.num_rows == days.stop - days.start
+        for name in COLUMNS:
+            stored = batch.column(name).flatten().to_numpy().reshape(batch.num_rows, -1)
+            assert_array_equal(stored, store.column(name, days).reshape(batch.num_rows, -1))
 
 
 def test_what_a_store_says_of_itself_survives(make_frame, make_store):
@@ -96,7 +150,7 @@ def test_longer_spans_than_shards_repeat_break_at_their_first_days(make_frame, m
     assert store.breaks(count=4, window=4) == (10, 20)
     assert [store.shard_of(day) for day in (0, 9, 10, 29)] == [0, 0, 1, 2]
     assert_array_equal(store.block(10, 10, 6).returns, store.column("returns", slice(5, 20)))
-    with pytest.raises(AssertionError, match="cross"):
+    with pytest.raises(AssertionError, match="not held"):
         store.block(6, 8, 4)
 
 
@@ -111,6 +165,8 @@ def test_tensors_of_a_block_lie_inside_the_map_of_its_file(make_frame, make_stor
                 maps[start] = stop
         assert maps
         for name, array in arrays(block).items():
+            if name == "stocks":
+                continue
             tensor = as_tensor(array)
             assert tensor.is_contiguous()
             assert tensor.shape == array.shape
@@ -129,6 +185,17 @@ def test_days_without_a_whole_window_are_refused(make_frame, make_store):
         store.block(29, 1, 65)
 
 
+def test_threads_may_read_at_once(make_frame, make_store):
+    store = make_store(make_frame(120), shard_days=40, max_window=20)
+    expected = [arrays(store.block(day, 1, 10)) for day in range(9, 120)]
+    fresh = Store.open(store.path)
+    with ThreadPoolExecutor(8) as executor:
+        found = list(executor.map(lambda day: arrays(fresh.block(day, 1, 10)), [*range(9, 120)] * 4))
+    for one, other in zip(found, expected * 4, strict=True):
+        for name, array in other.items():
+            assert_array_equal(one[name], array)
+
+
 def test_a_folder_without_a_manifest_is_not_a_store(make_frame, make_store, tmp_path):
     store = make_store(make_frame())
     (store.path / "manifest.json").unlink()
@@ -136,94 +203,6 @@ def test_a_folder_without_a_manifest_is_not_a_store(make_frame, make_store, tmp_
         with pytest.raises(DataError, match=str(path)) as error:
             Store.open(path)
         assert error.value.exit_code == 65
-
-
-WRITE_FOREVER = """
-import sys, polars as pl
-from pathlib import Path
-from atft_gat_fan.data.store import write_store
-frame = pl.read_ipc(sys.argv[1])
-print("ready", flush=True)
-while True:
-    write_store(Path(sys.argv[2]), frame, feature_names=["f0", "f1", "f2"], horizons=[1, 3], static=None, metadata={},
-                fingerprint="", shard_days=3)
-"""
-
-
-def test_a_killed_writer_leaves_no_store_or_a_whole_one(make_frame, tmp_path):
-    make_frame(60, 40).write_ipc(tmp_path / "frame.arrow")
-    target = tmp_path / "store"
-    command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path / "frame.arrow"), str(target)]
-    for wait in (0.0, 0.05, 0.11):
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            assert process.stdout.readline() == b"ready\n"
-            time.sleep(wait)
-            process.send_signal(signal.SIGKILL)
-        left = [path for path in tmp_path.iterdir() if path.is_dir() and path.suffix in (".partial", ".old")]
-        if target.exists():
-            Store.open(target).check()
-        for path in left:
-            if not (path / "manifest.json").exists():
-                with pytest.raises(DataError):
-                    Store.open(path)
-
-
-def test_a_full_disk_is_an_error_and_the_store_that_was_there_stays(make_frame, make_store, tmp_path):
-    before = make_store(make_frame())
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(StorageError, match=str(before.path)) as error:
-            make_store(make_frame(300, 60))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert error.value.exit_code == 74
-    assert os.listdir(tmp_path) == ["store"]
-    Store.open(before.path).check()
-
-
-def test_a_folder_that_is_not_a_store_is_never_replaced(make_frame, make_store, tmp_path):
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "thesis.txt").write_text("years of work")
-    with pytest.raises(StorageError, match="something else"):
-        make_store(make_frame())
-    assert (tmp_path / "store" / "thesis.txt").exists()
-
-
-@pytest.mark.parametrize("where", [0.0, 0.3, 0.9, 0.9999])
-def test_a_flipped_bit_is_named_by_check_and_by_the_first_block(make_frame, make_store, where):
-    store = make_store(make_frame(), shard_days=10, max_window=6)
-    damaged = shard_files(store)[1]
-    flip_a_bit(damaged, int(where * damaged.stat().st_size))
-    with pytest.raises(DataError, match=damaged.name) as error:
-        store.check()
-    assert not any(other.name in str(error.value) for other in shard_files(store) if other != damaged)
-    fresh = Store.open(store.path)
-    fresh.block(5, 2, 5)
-    with pytest.raises(DataError, match=damaged.name):
-        fresh.block(12, 2, 5)
-
-
-def test_a_truncated_or_missing_file_is_named_on_open(make_frame, make_store):
-    store = make_store(make_frame(), shard_days=10)
-    short, gone = shard_files(store)[:2]
-    os.truncate(short, short.stat().st_size - 1)
-    gone.unlink()
-    with pytest.raises(DataError) as error:
-        Store.open(store.path)
-    first, second = map(str, error.value.problems)
-    assert short.name in first
-    assert "truncated" in first
-    assert gone.name in second
-
-
-def test_a_file_cut_short_under_a_reader_is_named_before_it_is_touched(make_frame, make_store):
-    store = make_store(make_frame())
-    store.block(10, 2, 5)
-    (file,) = shard_files(store)
-    os.truncate(file, 100)
-    with pytest.raises(DataError, match=f"truncated.*{file.name}"):
-        store.block(10, 2, 5)
 
 
 def edit_manifest(store: Store, edit) -> Path:
@@ -248,7 +227,11 @@ def test_a_link_that_leaves_the_folder_is_refused(make_frame, make_store, tmp_pa
     (file,) = shard_files(store)
     file.rename(tmp_path / file.name)
     file.symlink_to(tmp_path / file.name)
-    with pytest.raises(DataError, match="inside the store"):
+    with pytest.raises(DataError, match=f"inside the store.*{file.name}"):
+        Store.open(store.path)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(DataError, match=f"plain file.*{file.name}"):
         Store.open(store.path)
 
 
@@ -257,8 +240,8 @@ def test_another_version_or_an_edited_or_damaged_manifest_is_refused(make_frame,
     path = store.path / "manifest.json"
     whole = path.read_bytes()
     for edit, message in (
-        (lambda body: body.update(version=99), "version 1, found 99"),
-        (lambda body: body["eras"][0]["codes"].reverse(), "checksum"),
+        (lambda body: body.update(version=99), "version 2, found 99"),
+        (lambda body: body["codes"].reverse(), "checksum"),
         (lambda body: body.pop("days"), "days"),
     ):
         edit_manifest(store, edit)
@@ -269,6 +252,25 @@ def test_another_version_or_an_edited_or_damaged_manifest_is_refused(make_frame,
     path.write_bytes(whole[:-20])
     with pytest.raises(DataError, match="damaged"):
         Store.open(store.path)
+
+
+def test_an_entry_that_cannot_be_true_is_refused(make_frame, make_store):
+    """Such as only a program other than ours writes: the manifest's own checksum is right."""
+    store = make_store(make_frame())
+    whole = read_manifest(store.path)
+    (shard,) = whole.shards
+    for edit, message in (
+        ({"body": shard.nbytes}, f"contradicts itself.*{shard.file}"),
+        ({"blocks": {"features": ()}}, f"contradicts itself.*{shard.file}"),
+        ({"stop": 31}, "own each day once"),
+        ({"first_held": 1}, shard.file),
+        ({"stocks": (0, 1, 2, 3, 4, 6)}, f"{shard.file}: expected positions in the 6 codes"),
+        ({"stocks": (0, 2, 1)}, "increasing"),
+    ):
+        write_manifest(store.path, whole.model_copy(update={"shards": (shard.model_copy(update=edit),)}))
+        for read in (Store.open, check_store):
+            with pytest.raises(DataError, match=message):
+                read(store.path)
 
 
 def test_frames_that_cannot_be_stored_are_refused_with_all_their_problems(make_frame, make_store, tmp_path):

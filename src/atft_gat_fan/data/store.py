@@ -1,130 +1,30 @@
 """The Arrow store: a panel on disk, day-major and memory-mapped, so that the days of a batch are one view.
 
 A store is a folder of Arrow IPC files (shards) and a manifest. A shard is one record batch whose columns are lists of
-all stocks of a day, so that a column's buffer *is* the array `[days, N, F]`. Each shard repeats the `max_window - 1`
-days before its own; all shards hold the same stocks in the order of their codes.
+all its stocks of a day, so that a column's buffer *is* the array `[days, n, F]`. Each shard owns a fixed number of
+days, counted from the panel's first, repeats the `max_window - 1` days before them, and holds the stocks present on
+one of those: stocks that have left or are yet to come cost nothing, and what is appended moves no boundary.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int
 
-from atft_gat_fan.data.store_manifest import VERSION, Era, Manifest, read_manifest, write_manifest
-from atft_gat_fan.data.store_shard import Block, Layout, MappedShard, verify
-from atft_gat_fan.data.store_writer import arrange, finished_or_absent, write_shards
-from atft_gat_fan.errors import ConfigError, DataError, Problem
+from atft_gat_fan.data.store_reader import Store, first_predictable
+from atft_gat_fan.data.store_shard import Block, Layout
+from atft_gat_fan.data.store_writer import SHARD_DAYS, StoreWriter
+from atft_gat_fan.errors import DataError, Problem
 
 __all__ = ["Block", "Store", "first_predictable", "write_store"]
 
-
-def first_predictable(window: int) -> int:
-    """Position of the first panel day that has a whole window: itself and the window - 1 days before it."""
-    return window - 1
-
-
-class Store:
-    """A finished store, opened by `Store.open`. Days and stocks are positions in `days` and `codes`.
-
-    `static` [N] is 0 where the category is unknown, else 1 + its position in `static_categories`. Arrays are views
-    of read-only maps. Every file is verified against its checksum when it is first read, and its size again before
-    each block: DataError, naming the file, where it is not what was written.
-    """
-
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        (era,) = manifest.eras
-        self.path = path
-        self.days = np.array(manifest.days, dtype="datetime64[D]")
-        self.codes = era.codes
-        self.feature_names = manifest.feature_names
-        self.horizons = manifest.horizons
-        self.static_categories = manifest.static_categories
-        self.static: Int64[np.ndarray, " stocks"] = np.array(era.static, dtype=np.int64)
-        self.max_window = manifest.max_window
-        self.fingerprint = manifest.fingerprint
-        self.metadata: Mapping[str, Any] = manifest.metadata
-        self._shards = manifest.shards
-        self._maps: dict[int, MappedShard] = {}
-
-    @classmethod
-    def open(cls, path: Path) -> "Store":
-        """Raises DataError when `path` holds no finished store of this version, or a file is missing or cut short."""
-        return cls(path, read_manifest(path))
-
-    def shard_of(self, day: int) -> int:
-        """Position of the file that owns a day."""
-        return int(np.searchsorted(self._first_days, day, side="right")) - 1
-
-    def breaks(self, count: int, window: int) -> tuple[int, ...]:
-        """Days that blocks of `count` days may begin at but not run across.
-
-        None when the days that a shard repeats hold a whole span, as they do unless count + window - 1 > max_window.
-        """
-        return () if count + window - 1 <= self.max_window else tuple(self._first_days[1:].tolist())
-
-    def span(self, first: int, count: int, window: int) -> slice:
-        """Panel days that predictions of days first..first+count-1 read. DataError where the panel lacks one."""
-        assert count >= 1, f"expected days, got {count}"
-        least, last = first_predictable(window), len(self.days) - 1
-        if not least <= first <= first + count - 1 <= last:
-            raise DataError(
-                Problem(
-                    f"expected days {least} to {last}, those with a window of {window} days, "
-                    f"found {first} to {first + count - 1}",
-                    where=f"{self.path}, {self.days[0]} to {self.days[-1]}",
-                    mend="give a panel that begins earlier (data.start), or a shorter data.window",
-                )
-            )
-        return slice(first - least, first + count)
-
-    def block(self, first: int, count: int, window: int) -> Block:
-        """Views of the span of days first..first+count-1: those and the window - 1 before, none across `breaks`.
-
-        Raises DataError for days without a whole window, ConfigError for a window beyond `max_window`.
-        """
-        if window > self.max_window:
-            raise ConfigError(
-                f"expected data.window of at most {self.max_window}, got {window} ({self.path}): build a store for it"
-            )
-        span = self.span(first, count, window)
-        mapped = self._map(self.shard_of(span.stop - 1))
-        held = mapped.shard.first_held
-        assert span.start >= held, f"days {first} to {first + count - 1} cross the first day of {mapped.path}"
-        return mapped.block.days(slice(span.start - held, span.stop - held))
-
-    def column(self, name: str, days: slice = slice(None)) -> Shaped[np.ndarray, "days stocks ..."]:
-        """A copy of one of a block's arrays, by its name, over consecutive days."""
-        start, stop, step = days.indices(len(self.days))
-        assert step == 1, f"expected consecutive days, got {days}"
-        assert start < stop, f"expected days, got {days}"
-        parts = []
-        for position in range(self.shard_of(start), self.shard_of(stop - 1) + 1):
-            mapped = self._map(position)
-            shard, held = mapped.shard, mapped.shard.first_held
-            parts.append(getattr(mapped.block, name)[max(start, shard.first) - held : min(stop, shard.stop) - held])
-        return np.concatenate(parts)
-
-    def check(self) -> None:
-        """Reads and verifies every byte. DataError names all damaged files."""
-        problems = [problem for shard in self._shards for problem in verify(self.path, shard)]
-        if problems:
-            raise DataError(problems, source=str(self.path))
-
-    @cached_property
-    def _first_days(self) -> Int64[np.ndarray, " shards"]:
-        return np.array([shard.first for shard in self._shards], dtype=np.int64)
-
-    def _map(self, position: int) -> MappedShard:
-        if position not in self._maps:
-            layout = Layout(self.feature_names, self.horizons)
-            self._maps[position] = MappedShard(self.path, self._shards[position], layout, len(self.codes))
-        self._maps[position].check_size()
-        return self._maps[position]
+MAX_EXAMPLES = 5
 
 
 def write_store(
@@ -137,9 +37,9 @@ def write_store(
     metadata: Mapping[str, Any],
     fingerprint: str,
     max_window: int = 64,
-    shard_days: int = 512,
+    shard_days: int = SHARD_DAYS,
 ) -> Store:
-    """Writes a store at `path`, replacing one that is there, and opens it. It appears whole or not at all.
+    """Writes a frame that fits in memory as a store at `path`, replacing one that is there, and opens it.
 
     `frame` has one row a stock and day: `date`, `code`, the features, `target_{h}d` for each horizon, `returns_1d` and
     `dollar_volume`; null or NaN = missing. `static` gives codes their category. `metadata` is kept as it is (JSON).
@@ -148,26 +48,81 @@ def write_store(
     """
     layout = Layout(tuple(feature_names), tuple(horizons))
     facts = json.loads(json.dumps(metadata, allow_nan=False))
-    rows = arrange(frame, layout)
-    category_of = {code: static[code] for code in rows.codes if code in static} if static else {}
-    categories = tuple(sorted(set(category_of.values())))
-    number = {category: position for position, category in enumerate(categories, 1)}
-    with finished_or_absent(path) as folder:
-        era = Era(
-            codes=rows.codes,
-            static=tuple(number[category_of[code]] if code in category_of else 0 for code in rows.codes),
+    rows = _arrange(frame, layout)
+    days = rows.days.to_numpy().astype("datetime64[D]")
+    # A key of its own: what is in memory is written again from the start rather than resumed.
+    with StoreWriter(
+        path, key=token_hex(), days=days, layout=layout, max_window=max_window, shard_days=shard_days
+    ) as writer:
+        for span in writer.spans:
+            begin, end = np.searchsorted(rows.day_of, [span.first_held, span.stop])
+            held, stocks = np.unique(rows.stock_of[begin:end], return_inverse=True)
+            cells = (rows.day_of[begin:end] - span.first_held) * len(held) + stocks
+            with writer.shard(span, [rows.codes[stock] for stock in held], inputs="") as block:
+                for kind, names in layout.values.items():
+                    values = rows.frame[begin:end].select(pl.col(names).fill_null(np.nan)).to_numpy()
+                    getattr(block, kind).reshape(-1, len(names))[cells] = values
+                block.present.reshape(-1)[cells] = True
+        return writer.finish(static=static, metadata=facts, fingerprint=fingerprint)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a panel in (day, code) order, each with its positions in `days` and `codes`."""
+
+    frame: pl.DataFrame
+    days: pl.Series
+    codes: tuple[str, ...]
+    day_of: Int[np.ndarray, " rows"]
+    stock_of: Int[np.ndarray, " rows"]
+
+
+def _arrange(frame: pl.DataFrame, layout: Layout) -> _Rows:
+    """Checks `frame` and finds the place of each of its rows; any row order, values become float32 with null as null.
+
+    Raises DataError on no rows, missing columns, two rows of one (date, code), and infinite values: all at once.
+    """
+    names = [name for group in layout.values.values() for name in group]
+    missing = [name for name in ("date", "code", *names) if name not in frame.columns]
+    if missing:
+        raise DataError(Problem(f"expected columns {missing}, found {frame.columns}"))
+    if frame.is_empty():
+        raise DataError(Problem("expected rows, found none", mend="widen data.start and data.end"))
+    frame = frame.select("date", "code", pl.col(names).cast(pl.Float32)).sort("date", "code")
+    assert not any(frame.select("date", "code").null_count().row(0)), "the panel refuses null dates and codes"
+    days, codes = frame["date"].unique().sort(), tuple(frame["code"].unique().sort())
+    problems = _duplicates(frame) + _infinities(frame, names)
+    if problems:
+        raise DataError(problems)
+    return _Rows(
+        frame,
+        days,
+        codes,
+        day_of=days.search_sorted(frame["date"]).to_numpy().astype(np.int64),
+        stock_of=frame["code"].cast(pl.Enum(codes)).to_physical().to_numpy().astype(np.int64),
+    )
+
+
+def _duplicates(frame: pl.DataFrame) -> list[Problem]:
+    same = (pl.col("date") == pl.col("date").shift(-1)) & (pl.col("code") == pl.col("code").shift(-1))
+    repeated = frame.select(same.fill_null(False)).to_series().to_numpy().nonzero()[0]
+    if not len(repeated):
+        return []
+    return [Problem(f"{len(repeated)} rows repeat the (date, code) of another", where=_examples(frame, repeated))]
+
+
+def _infinities(frame: pl.DataFrame, names: Sequence[str]) -> list[Problem]:
+    infinite = frame.select(pl.col(names).is_infinite().any())
+    return [
+        Problem(
+            f"column {name}: expected finite float32 values or null, found infinite ones",
+            where=_examples(frame, frame[name].is_infinite().fill_null(False).to_numpy().nonzero()[0]),
         )
-        manifest = Manifest(
-            version=VERSION,
-            fingerprint=fingerprint,
-            days=tuple(rows.days),
-            feature_names=layout.features,
-            horizons=layout.horizons,
-            static_categories=categories,
-            max_window=max_window,
-            eras=(era,),
-            shards=write_shards(folder, rows, layout, max_window=max_window, shard_days=shard_days),
-            metadata=facts,
-        )
-        write_manifest(folder, manifest)
-    return Store.open(path)
+        for name in names
+        if infinite[name].item()
+    ]
+
+
+def _examples(frame: pl.DataFrame, rows: Int[np.ndarray, " rows"]) -> str:
+    examples = frame[rows[:MAX_EXAMPLES]].select("date", "code").iter_rows()
+    return ", ".join(f"{date} {code}" for date, code in examples) + (", …" if len(rows) > MAX_EXAMPLES else "")
