@@ -90,6 +90,31 @@ def test_the_canonical_batch_is_the_block_without_the_absent(batches):
     assert num_absent > 0
 
 
+def test_a_block_has_the_stocks_of_its_file_and_neighbours_among_them(make_frame, make_store):
+    frame = make_frame(60, 9)
+    days = frame["date"].unique().sort()
+    late, early = pl.col("code").is_in(["C03", "C05"]), pl.col("code").is_in(["C02", "C07"])
+    listed = (~late | (pl.col("date") > days[40])) & (~early | (pl.col("date") < days[20]))
+    batches = day_batches(make_store(frame.filter(listed), shard_days=10, max_window=9))
+    store, sizes = batches.store, set()
+    for first in range(4, 57):
+        batch, stocks = batches.block(first, 3), batches.data.block(first, 3, WINDOW).stocks
+        sizes.add(len(stocks))
+        days_of_batch = np.arange(first, first + 3)
+        assert_array_equal(batch.static, store.static[stocks])
+        assert_array_equal(batch.labels, store.column("labels", slice(first, first + 3))[:, stocks])
+        raw = store.column("features", slice(first - WINDOW + 1, first + 3))[:, stocks]
+        assert_array_equal(batch.features, batches.data.normalizer.apply(raw))
+        expected = batches.graph.at(days_of_batch, stocks, batch.present.numpy())
+        assert torch.equal(batch.neighbours.index, expected.index)
+        assert_array_equal(batches.stocks(first), np.flatnonzero(store.column("present", slice(first, first + 1))[0]))
+        one = batches.canonical(first)
+        assert_array_equal(one.static, store.static[batches.stocks(first)])
+        there = np.isin(stocks, batches.stocks(first))
+        assert torch.equal(one.features, batch.features[:WINDOW, there])
+    assert len(sizes) > 1
+
+
 def test_the_canonical_batch_does_not_depend_on_what_else_the_store_holds(make_frame, make_store):
     frame = make_frame(60, 9)
     days = frame["date"].unique().sort()

@@ -19,7 +19,9 @@ def store(make_frame, make_store) -> Store:
     days = frame["date"].unique().sort()
     late, early = pl.col("code").is_in(["C03", "C05"]), pl.col("code").is_in(["C02", "C07"])
     listed = (~late | (pl.col("date") > days[22])) & (~early | (pl.col("date") < days[9]))
-    return make_store(frame.filter(listed), shard_days=8, max_window=11)
+    store = make_store(frame.filter(listed), shard_days=8, max_window=11)
+    assert {len(store.block(span.first, 1, 1).stocks) for span in store.spans} == {7, 9}
+    return store
 
 
 @pytest.mark.parametrize("span", [1, 7, 11])

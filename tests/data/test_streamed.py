@@ -66,7 +66,7 @@ def instrumented(batches: DayBatches, first: int, count: int) -> tuple[NewMemory
 
 def test_online_the_only_bytes_copied_are_the_normalised_buffer(store, normalizer):
     batches = batches_of(StreamedPanel(store, normalizer, "online"))
-    batches.to_device(batches.block(30, 9), CPU)  # the buffer is there from here on
+    instrumented(batches, 30, 9)  # the buffer is there from here on, and what torch imports to be watched
     place = None
     for first, count in ((20, 3), (33, 9), (50, 1)):
         raw = batches.block(first, count).features
@@ -82,6 +82,7 @@ def test_online_the_only_bytes_copied_are_the_normalised_buffer(store, normalize
 def test_materialised_nothing_is_copied(store, normalizer):
     panel = materialise(store, normalizer, 16)
     batches = batches_of(panel)
+    instrumented(batches, 30, 9)
     for first, count in ((20, 3), (33, 9), (50, 1)):
         memory, numpy_memory, features = instrumented(batches, first, count)
         assert memory.written == {}

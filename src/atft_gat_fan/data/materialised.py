@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -94,11 +93,9 @@ class _File:
 
 
 def _files(store: Store, span: int) -> Iterator[_File]:
-    owner = np.array([store.shard_of(day) for day in range(len(store.days))])
-    edges = np.flatnonzero(np.diff(owner, prepend=-1, append=-1)).tolist()
-    repeated = min(span, store.max_window) - 1
-    for first, stop in pairwise(edges):
-        yield _File(max(0, first - repeated), first, stop, len(store.block(first, 1, 1).stocks))
+    for file in store.spans:
+        first_held = max(file.first_held, file.first - span + 1)
+        yield _File(first_held, file.first, file.stop, len(store.block(file.first, 1, 1).stocks))
 
 
 def _normalise(store: Store, normalizer: Normalizer, first_held: int, array: np.ndarray, span: Span) -> int:
