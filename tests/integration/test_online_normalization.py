@@ -96,17 +96,6 @@ def fitted(assembly: Assembly, folder: Path) -> ATFT_GAT_FAN:
     return result.model
 
 
-def scores(model: ATFT_GAT_FAN, assembly: Assembly) -> np.ndarray:
-    found = predict_days(model, assembly.batches, assembly.split.valid).scores
-    return found[np.isfinite(found)]
-
-
-def apart(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference, in standard deviations of the predictions."""
-    assert len(one) > 300
-    return float(np.abs(one - other).max() / one.std())
-
-
 def test_the_switch_decides_where_features_are_normalised(source):
     off, on = assembled(*source), assembled(*source, ONLINE)
     assert isinstance(off.batches.data, MaterialisedPanel)
@@ -116,13 +105,16 @@ def test_the_switch_decides_where_features_are_normalised(source):
     assert off.valid_blocks() == on.valid_blocks()
 
 
-def test_predictions_agree_with_those_of_the_materialised_panel(source, tmp_path):
+def test_on_trains_the_bits_of_off(source, tmp_path):
+    """Predictions have to agree within 0.1 %, for the same weights and after 50 steps: they are equal."""
     off, on = assembled(*source), assembled(*source, ONLINE)
-    model = build_model(off)
-    assert apart(scores(model, off), scores(model, on)) < 1e-3
     trained = [fitted(assembly, tmp_path / name) for name, assembly in (("off", off), ("on", on))]
-    assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), trained[0].parameters(), strict=True))
-    assert apart(scores(trained[0], off), scores(trained[1], on)) < 1e-3
+    for (name, one), other in zip(trained[0].state_dict().items(), trained[1].state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    for model in (build_model(off), trained[0]):
+        one, other = (predict_days(model, assembly.batches, off.split.valid).scores for assembly in (off, on))
+        np.testing.assert_array_equal(one, other)
+        assert np.isfinite(one).sum() > 300
 
 
 class KilledAt:
@@ -150,6 +142,7 @@ def test_a_resumed_run_ends_with_the_same_bits(source, tmp_path):
     with RunFolder(folder) as opened, pytest.raises(InterruptedRunError), pytest.warns(UserWarning, match="loader"):
         fit(build_model(assembly), KilledAt(assembly, 31), settings, opened, Console(file=io.StringIO()))
     assert statistics.exists()
+    assert list((folder / "checkpoints").iterdir()), "there is something to resume from"
     resumed = fitted(assembled(*overrides, statistics=statistics), folder).state_dict()
     for name, tensor in straight.items():
         assert torch.equal(resumed[name], tensor), name
@@ -171,9 +164,10 @@ def predicted(run: Path, out: Path, day: date | None = None) -> pl.DataFrame:
     return pl.read_parquet(out)
 
 
-def test_predict_repeats_the_evaluation_of_an_online_run(runs, tmp_path):
-    run = runs["on"]
-    assert json.loads((run / "plan.json").read_text())["normalizer"] == {"kind": "online"}
+@pytest.mark.parametrize(("name", "kind"), [("on", "online"), ("off", "materialised")])
+def test_predict_repeats_the_evaluation(runs, tmp_path, name, kind):
+    run = runs[name]
+    assert json.loads((run / "plan.json").read_text())["normalizer"] == {"kind": kind}
     assert (run / "normalizer.json").exists()
     evaluated = pl.read_parquet(run / "predictions.parquet")
     again = predicted(run, tmp_path / "scores.parquet").join(evaluated, on=["date", "code"], how="semi")
@@ -188,24 +182,11 @@ def test_evaluating_again_gives_the_same_scores_and_metrics(runs):
         assert read_metrics(run) == metrics
 
 
-def test_the_baselines_do_not_depend_on_the_switch(runs):
-    on, off = (pl.read_parquet(run / "baselines.parquet") for run in runs.values())
-    assert on.height > 0
-    assert on.equals(off)
-
-
-@pytest.mark.parametrize(("name", "arithmetic"), [("on", "online"), ("off", "exact")])
-def test_a_model_predicts_with_the_arithmetic_it_was_trained_with(runs, tmp_path, monkeypatch, name, arithmetic):
-    used: list[str] = []
-    plain = StreamedPanel.__init__
-
-    def noted(self, store, normalizer, arithmetic):
-        used.append(arithmetic)
-        plain(self, store, normalizer, arithmetic)
-
-    monkeypatch.setattr(StreamedPanel, "__init__", noted)
-    predicted(runs[name], tmp_path / "scores.parquet")
-    assert used == [arithmetic]
+def test_scores_and_baselines_do_not_depend_on_the_switch(runs):
+    for table in ("predictions.parquet", "baselines.parquet"):
+        on, off = (pl.read_parquet(run / table) for run in runs.values())
+        assert on.height > 0
+        assert on.equals(off)
 
 
 @pytest.mark.parametrize("name", ["on", "off"])
@@ -261,15 +242,15 @@ print(json.dumps({"peak": peak, "days": len(assembly.store.days)}))
 def test_private_memory_does_not_grow_with_the_days(tmp_path):
     """Twice the days, at most 5 % more; materialised, the same training shows the panel in memory."""
     peaks: dict[tuple[int, str], int] = {}
-    for num_days in (400, 800):
+    for num_days in (300, 600):
         file = tmp_path / f"{num_days}.parquet"
-        panel = panel_of(num_days, 150, num_features=300)
+        panel = panel_of(num_days, 150, num_features=200)
         panel.write_parquet(file)
         days = panel["Date"].unique().sort()
         for switch in ("true", "false"):
             overrides = [
                 f"data.source={file}", f"data.cache={tmp_path / 'cache'}", "model=small", "model.gat.enabled=false",
-                "data.horizons=[1,5]", "batch_size=2", "train.max_steps=5", "train.tensorboard=false",
+                "data.horizons=[1,5]", "batch_size=1", "train.max_steps=3", "train.tensorboard=false",
                 f"split.train_end={days[-60]}", f"split.valid_end={days[-44]}", "run.num_threads=1",
                 f"improvements.online_normalization={switch}",
             ]  # fmt: skip
@@ -283,5 +264,5 @@ def test_private_memory_does_not_grow_with_the_days(tmp_path):
             found = json.loads(done.stdout)
             assert found["days"] == num_days
             peaks[num_days, switch] = found["peak"]
-    assert peaks[800, "true"] < 1.05 * peaks[400, "true"]
-    assert peaks[800, "false"] > peaks[400, "false"] + 0.8 * 400 * 150 * 300 * 4
+    assert peaks[600, "true"] < 1.05 * peaks[300, "true"]
+    assert peaks[600, "false"] > peaks[300, "false"] + 0.8 * 300 * 150 * 200 * 4

@@ -127,7 +127,6 @@ def test_all_off_is_the_network_and_training_from_before_the_improvements(
         ("improvements.gat_temperature=0.8", False),
         ("improvements.freq_dropout_p=0.5", False),
         ("improvements.huber_loss=true", False),
-        ("improvements.online_normalization=true", False),
         ("improvements.use_ema=true", False),
         ("optimizer.groups.head.lr=0.5", False),
         ("model.gat.temperature_start=2.0", False),

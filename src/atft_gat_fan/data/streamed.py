@@ -1,7 +1,6 @@
-"""A panel whose features are normalised block by block, when a batch is put on its device; nothing is materialised."""
+"""A panel whose features are normalised batch by batch, on the device that computes; nothing is materialised."""
 
 from dataclasses import replace
-from typing import Literal
 
 import torch
 
@@ -10,19 +9,16 @@ from atft_gat_fan.data.online_normalization import OnlineNormalizer
 from atft_gat_fan.data.store import Block, Store
 from atft_gat_fan.types import DayBatch
 
-Arithmetic = Literal["exact", "online"]
-"""`exact`: the float64 arithmetic of a materialised panel, to the bit. `online`: float32, on the device."""
-
 
 class StreamedPanel:
     """Blocks are views of the store's map, features raw with NaN where missing, until `to_device` normalises them.
 
-    Online, that writes into one buffer: the features of a batch are valid until the next batch is put on the device.
+    That writes into one buffer: the features of a batch are valid until the next batch is put on the device. They
+    have the bits of a materialised panel.
     """
 
-    def __init__(self, store: Store, normalizer: Normalizer, arithmetic: Arithmetic) -> None:
+    def __init__(self, store: Store, normalizer: Normalizer) -> None:
         self.store, self.normalizer = store, normalizer.aligned_to(store.feature_names)
-        self._arithmetic = arithmetic
         self._online: OnlineNormalizer | None = None
 
     def block(self, first: int, count: int, window: int) -> Block:
@@ -31,8 +27,6 @@ class StreamedPanel:
 
     def to_device(self, batch: DayBatch, device: torch.device) -> DayBatch:
         """The batch on the device, its features normalised and finite."""
-        if self._arithmetic == "exact":
-            return replace(batch, features=torch.from_numpy(self.normalizer.apply(batch.features.numpy()))).to(device)
         if self._online is None or self._online.device != device:
             self._online = OnlineNormalizer(self.normalizer, device)
         batch = batch.to(device)

@@ -82,8 +82,8 @@ def assemble(
     """Open or build the store, split its days, and prepare its batches.
 
     The normaliser is fitted on the training days, or read back from the file `statistics` where they are in it. Where
-    that of a trained model is given, nothing will be trained: its features are normalised block by block, to the same
-    bits. Raises ConfigError for a switch that is not available.
+    that of a trained model is given, nothing will be trained, and nothing is materialised to be read once. Raises
+    ConfigError for a switch that is not available.
     """
     plan = resolve(config)
     store = cached_store(config, report)
@@ -92,7 +92,7 @@ def assemble(
         normalizer = _fit(store, split, config, statistics, report)
         data = training_panel(store, normalizer, plan.normalizer, config.data.window + config.batch_size - 1, report)
     else:
-        data = trained_panel(store, normalizer, plan.normalizer)
+        data = StreamedPanel(store, normalizer)
     graph = config.graph if config.model.gat.enabled else None
     pinned = device_of(config).type == "cuda"
     batches = prepare_batches(data, config.data.exchange, config.data.window, graph, report, pinned=pinned)
@@ -111,14 +111,9 @@ def training_panel(
 ) -> FeaturePanel:
     """What a training reads again and again. `span` is the longest that a block will be, its window included."""
     if plan.kind == "online":
-        return StreamedPanel(store, normalizer, "online")
+        return StreamedPanel(store, normalizer)
     megabytes = nbytes_needed(store, normalizer, span) / 2**20
     return materialise(store, normalizer, span, partial(report, f"normalise into memory ({megabytes:.0f} MB)"))
-
-
-def trained_panel(store: Store, normalizer: Normalizer, plan: NormalizerPlan) -> FeaturePanel:
-    """What is read once, with the bits that a model trained under `plan` was validated with."""
-    return StreamedPanel(store, normalizer, "online" if plan.kind == "online" else "exact")
 
 
 def prepare_batches(

@@ -6,18 +6,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from rich.console import Console
 
-from atft_gat_fan.config.plan import NormalizerPlan
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.data.store import Store, first_predictable
+from atft_gat_fan.data.streamed import StreamedPanel
 from atft_gat_fan.errors import DataError, Problem
 from atft_gat_fan.inference.bundle import Bundle, load_bundle
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.inference.score_table import score_table, write_table
-from atft_gat_fan.runs.assembly import prepare_batches, trained_panel
+from atft_gat_fan.runs.assembly import prepare_batches
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.run_files import BUNDLE
 from atft_gat_fan.runs.stages import Stages
@@ -35,7 +34,7 @@ def predict(run: Path, data: str, first: date | None, last: date | None, out: Pa
         store = cached_store(_source_config(bundle, data), stages, need_labels=False)
         days = _chosen_days(store, bundle.spec.window, first, last, data)
         batches = prepare_batches(
-            trained_panel(store, bundle.normalizer, _normalizer_plan(bundle)),
+            StreamedPanel(store, bundle.normalizer),
             bundle.data.exchange,
             bundle.spec.window,
             bundle.graph if bundle.spec.gat_heads else None,
@@ -59,11 +58,6 @@ def _source_config(bundle: Bundle, source: str) -> Config:
     """The recipe of the training data, for another source and all of its days."""
     data = bundle.data.model_copy(update={"source": source, "start": None, "end": None})
     return Config(data=data, graph=bundle.graph)
-
-
-def _normalizer_plan(bundle: Bundle) -> NormalizerPlan:
-    """How features were normalised in training: a model is given the arithmetic it was trained and evaluated with."""
-    return TypeAdapter(NormalizerPlan).validate_python(bundle.training["plan"]["normalizer"])
 
 
 def _chosen_days(store: Store, window: int, first: date | None, last: date | None, source: str) -> NDArray[np.int64]:
