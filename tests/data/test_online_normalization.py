@@ -50,10 +50,10 @@ def nasty(rows: int = 4000, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("rows_at_a_time", [1, 7, 4096])
+@pytest.mark.parametrize("values_at_a_time", [1, 40, 2**17])
 @pytest.mark.parametrize("kept", [None, [0, 2, 3], [4, 1]], ids=["all", "some", "moved"])
-def test_it_has_the_bits_of_the_normaliser(monkeypatch, device, rows_at_a_time, kept):
-    monkeypatch.setattr(online_normalization, "ROWS_AT_A_TIME", rows_at_a_time)
+def test_it_has_the_bits_of_the_normaliser(monkeypatch, device, values_at_a_time, kept):
+    monkeypatch.setattr(online_normalization, "VALUES_AT_A_TIME", values_at_a_time)
     values = nasty(600)
     normalizer = normalizer_of(values, kept)
     raw = torch.from_numpy(values).view(6, 100, 6)

@@ -79,7 +79,7 @@ def instrumented(batches: DayBatches, first: int, count: int) -> tuple[Writes, i
 
 def test_online_the_only_bytes_copied_are_the_normalised_buffer(store, normalizer, monkeypatch):
     """Beside it, a stretch of a few rows in float64 is worked in, however many days a batch has."""
-    monkeypatch.setattr(online_normalization, "ROWS_AT_A_TIME", 64)
+    monkeypatch.setattr(online_normalization, "VALUES_AT_A_TIME", 64 * 12)
     batches = batches_of(StreamedPanel(store, normalizer))
     instrumented(batches, 30, 9)  # the buffer is there from here on, and what torch imports to be watched
     place = None
