@@ -18,6 +18,7 @@ hidden          E width of the network
 Returns are fractions, never percent. NaN in a label means unknown.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,17 +54,17 @@ class Neighbours:
     mask: Bool[Tensor, "days stocks neighbours"]
     edge: Float[Tensor, "days stocks neighbours edge_features"]
 
-    def to(self, device: torch.device) -> "Neighbours":
-        return Neighbours(self.index.to(device), self.mask.to(device), self.edge.to(device))
+    def each(self, move: Callable[[Tensor], Tensor]) -> "Neighbours":
+        return Neighbours(move(self.index), move(self.mask), move(self.edge))
 
 
 @dataclass(frozen=True)
 class DayBatch:
     """D trading days, each with all its stocks.
 
-    `features` are normalised and finite (missing = 0, the training mean); `labels` are raw forward
-    returns with NaN where unknown. `span_dates` are days since 1970-01-01, one per day of the span;
-    the last D of them are the predicted days.
+    `features` are normalised and finite (missing = 0, the training mean), or raw (missing = NaN) until the source
+    of the batch puts it on its device; `labels` are raw forward returns with NaN where unknown. `span_dates` are
+    days since 1970-01-01, one per day of the span; the last D of them are the predicted days.
     """
 
     features: Float[Tensor, "span stocks features"]
@@ -84,14 +85,22 @@ class DayBatch:
         return self.span_dates[-self.num_days :]
 
     def to(self, device: torch.device) -> "DayBatch":
+        """The batch on a device, the very same tensors where they are there; from pinned memory without waiting."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+
+    def pin_memory(self) -> "DayBatch":
+        """A copy in page-locked memory, from which a GPU fetches while the CPU goes on."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> "DayBatch":
         return replace(
             self,
-            features=self.features.to(device),
-            labels=self.labels.to(device),
-            present=self.present.to(device),
-            calendar=self.calendar.to(device),
-            static=self.static.to(device),
-            neighbours=self.neighbours.to(device) if self.neighbours is not None else None,
+            features=move(self.features),
+            labels=move(self.labels),
+            present=move(self.present),
+            calendar=move(self.calendar),
+            static=move(self.static),
+            neighbours=None if self.neighbours is None else self.neighbours.each(move),
         )
 
 

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from atft_gat_fan.config.schema import GraphConfig
-from atft_gat_fan.data.batches import DayBatches, as_tensor, day_blocks, prefetch
+from atft_gat_fan.data.batches import DayBatches, as_tensor, consecutive_blocks, day_blocks, prefetch
 from atft_gat_fan.data.graph import build_graph
-from atft_gat_fan.data.normalization import Normalizer, fit_normalizer, materialise
+from atft_gat_fan.data.materialised import materialise
+from atft_gat_fan.data.normalizer import Normalizer
+from atft_gat_fan.data.normalizer_fit import fit_normalizer
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import DataError
 
-WINDOW = 5
+WINDOW, SPAN = 5, 25
 CONFIG = GraphConfig(lookback=20, min_periods=8, num_neighbours=4, threshold=0.1)
 
 
@@ -26,7 +28,7 @@ def day_batches(store: Store, normalizer: Normalizer | None = None) -> DayBatche
     normalizer = normalizer or fit_normalizer(store, np.arange(20), strict=True)
     graph = build_graph(store.column("returns"), store.days, store.static, CONFIG, present=store.column("present"))
     calendar = np.stack([store.days.astype(int) % 7, store.days.astype(int) % 30], axis=1).astype(np.float32)
-    return DayBatches(materialise(store, normalizer), graph, calendar, WINDOW)
+    return DayBatches(materialise(store, normalizer, SPAN), graph, calendar, WINDOW)
 
 
 @pytest.fixture
@@ -36,24 +38,24 @@ def batches(make_frame, make_store) -> DayBatches:
 
 def test_a_block_holds_what_the_panel_holds(batches):
     batch = batches.block(10, 3)
-    data, span = batches.data, slice(6, 13)
-    assert_array_equal(batch.features, data.column("features")[span])
-    assert_array_equal(batch.labels, data.column("labels")[10:13])
-    assert_array_equal(batch.present, data.column("present")[10:13])
+    store, span = batches.store, slice(6, 13)
+    assert_array_equal(batch.features, batches.data.normalizer.apply(store.column("features", span)))
+    assert_array_equal(batch.labels, store.column("labels", slice(10, 13)))
+    assert_array_equal(batch.present, store.column("present", slice(10, 13)))
     assert_array_equal(batch.calendar, batches.calendar[span])
-    assert_array_equal(batch.static, data.static)
-    assert_array_equal(np.array(batch.span_dates).astype("datetime64[D]"), data.days[span])
-    assert_array_equal(np.array(batch.dates).astype("datetime64[D]"), data.days[10:13])
+    assert_array_equal(batch.static, store.static)
+    assert_array_equal(np.array(batch.span_dates).astype("datetime64[D]"), store.days[span])
+    assert_array_equal(np.array(batch.dates).astype("datetime64[D]"), store.days[10:13])
     assert torch.isnan(batch.labels[~batch.present]).all()
     assert torch.isfinite(batch.features).all()
-    every = np.arange(len(data.codes))
-    expected = batches.graph.at(np.arange(10, 13), every, data.column("present")[10:13])
+    every = np.arange(len(store.codes))
+    expected = batches.graph.at(np.arange(10, 13), every, store.column("present", slice(10, 13)))
     assert torch.equal(batch.neighbours.index, expected.index)
 
 
 def test_features_of_a_block_are_a_contiguous_view(batches):
-    whole = batches.data.column("features")
-    for first, count in ((4, 1), (10, 3), (30, 20)):
+    (whole,) = batches.data.features
+    for first, count in ((4, 1), (10, 3), (29, 21)):
         features = batches.block(first, count).features
         assert features.is_contiguous()
         assert features.data_ptr() == whole[first - WINDOW + 1].ctypes.data
@@ -83,9 +85,34 @@ def test_the_canonical_batch_is_the_block_without_the_absent(batches):
         assert torch.equal(one.neighbours.edge, whole.neighbours.edge[:, stocks])
         assert_array_equal(stocks[one.neighbours.index], whole.neighbours.index[:, stocks])
         num_edges += int(one.neighbours.mask[..., 1:].sum())
-        num_absent += len(batches.data.codes) - len(stocks)
+        num_absent += len(batches.store.codes) - len(stocks)
     assert num_edges > 0
     assert num_absent > 0
+
+
+def test_a_block_has_the_stocks_of_its_file_and_neighbours_among_them(make_frame, make_store):
+    frame = make_frame(60, 9)
+    days = frame["date"].unique().sort()
+    late, early = pl.col("code").is_in(["C03", "C05"]), pl.col("code").is_in(["C02", "C07"])
+    listed = (~late | (pl.col("date") > days[40])) & (~early | (pl.col("date") < days[20]))
+    batches = day_batches(make_store(frame.filter(listed), shard_days=10, max_window=9))
+    store, sizes = batches.store, set()
+    for first in range(4, 57):
+        batch, stocks = batches.block(first, 3), batches.data.block(first, 3, WINDOW).stocks
+        sizes.add(len(stocks))
+        days_of_batch = np.arange(first, first + 3)
+        assert_array_equal(batch.static, store.static[stocks])
+        assert_array_equal(batch.labels, store.column("labels", slice(first, first + 3))[:, stocks])
+        raw = store.column("features", slice(first - WINDOW + 1, first + 3))[:, stocks]
+        assert_array_equal(batch.features, batches.data.normalizer.apply(raw))
+        expected = batches.graph.at(days_of_batch, stocks, batch.present.numpy())
+        assert torch.equal(batch.neighbours.index, expected.index)
+        assert_array_equal(batches.stocks(first), np.flatnonzero(store.column("present", slice(first, first + 1))[0]))
+        one = batches.canonical(first)
+        assert_array_equal(one.static, store.static[batches.stocks(first)])
+        there = np.isin(stocks, batches.stocks(first))
+        assert torch.equal(one.features, batch.features[:WINDOW, there])
+    assert len(sizes) > 1
 
 
 def test_the_canonical_batch_does_not_depend_on_what_else_the_store_holds(make_frame, make_store):
@@ -94,12 +121,29 @@ def test_the_canonical_batch_does_not_depend_on_what_else_the_store_holds(make_f
     later = frame.filter(pl.col("date") > days[44]).with_columns(code=pl.lit("A") + pl.col("code"))
     small = day_batches(make_store(frame.filter(pl.col("date") <= days[44]), name="small"))
     large = day_batches(make_store(pl.concat([frame, later]), name="large"), small.data.normalizer)
-    assert len(large.data.codes) == 2 * len(small.data.codes)
+    assert len(large.store.codes) == 2 * len(small.store.codes)
     for day in range(4, 45):
         left, right = small.canonical(day), large.canonical(day)
         assert torch.equal(left.features, right.features)
         for name in ("index", "mask", "edge"):
             assert torch.equal(getattr(left.neighbours, name), getattr(right.neighbours, name))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_pinned_batches_are_the_same_in_memory_a_gpu_fetches_from(batches):
+    pinned = DayBatches(batches.data, batches.graph, batches.calendar, WINDOW, pinned=True)
+    for one, other in ((batches.block(10, 3), pinned.block(10, 3)), (batches.canonical(30), pinned.canonical(30))):
+        assert other.features.is_pinned()
+        assert other.neighbours.index.is_pinned()
+        moved = pinned.to_device(other, torch.device("cuda"))
+        assert torch.equal(moved.features.cpu(), one.features)
+        assert torch.equal(moved.neighbours.edge.cpu(), one.neighbours.edge)
+
+
+def test_a_batch_moves_as_its_panel_says(batches):
+    """The panel decides what the network is given; batches only pass it on."""
+    batch = batches.block(10, 3)
+    assert batches.to_device(batch, torch.device("cpu")).features.data_ptr() == batch.features.data_ptr()
 
 
 def test_without_a_graph_there_are_no_neighbours(batches):
@@ -129,13 +173,19 @@ def orders(draw: st.DrawFn) -> Order:
     return Order(np.array(sorted(days)), draw(st.integers(1, 9)), tuple(sorted(breaks)))
 
 
+def days_of(blocks: list[tuple[int, int]]) -> list[int]:
+    return [day for first, count in blocks for day in range(first, first + count)]
+
+
 @given(order=orders(), seed=st.integers(0, 2**31), epoch=st.integers(0, 100))
 def test_every_day_is_in_one_block_and_no_block_bridges_a_gap_or_a_break(order, seed, epoch):
-    blocks = day_blocks(order.days, order.batch_days, seed, epoch, order.breaks)
-    covered = [day for first, count in blocks for day in range(first, first + count)]
-    assert sorted(covered) == order.days.tolist()
-    assert all(1 <= count <= order.batch_days for _, count in blocks)
-    assert not any(first < at < first + count for first, count in blocks for at in order.breaks)
+    shuffled = day_blocks(order.days, order.batch_days, seed, epoch, order.breaks)
+    consecutive = consecutive_blocks(order.days, order.batch_days, order.breaks)
+    assert sorted(days_of(shuffled)) == days_of(consecutive) == order.days.tolist()
+    for blocks in (shuffled, consecutive):
+        assert all(1 <= count <= order.batch_days for _, count in blocks)
+        assert not any(first < at < first + count for first, count in blocks for at in order.breaks)
+    assert len(consecutive) <= len(shuffled)
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
@@ -152,10 +202,11 @@ def test_blocks_of_a_panel_can_all_be_read_from_its_store(make_frame, make_store
     store = make_store(make_frame(50, 9), shard_days=12, max_window=8)
     batches = day_batches(store)
     for batch_days in (3, 9):
-        blocks = batches.day_blocks(np.arange(40), batch_days, seed=3, epoch=1)
-        assert sorted(day for first, count in blocks for day in range(first, first + count)) == list(range(4, 40))
-        for first, count in blocks:
-            assert store.block(first, count, WINDOW).features.shape[0] == batches.block(first, count).features.shape[0]
+        shuffled = batches.day_blocks(np.arange(40), batch_days, seed=3, epoch=1)
+        consecutive = batches.consecutive_blocks(np.arange(40), batch_days)
+        assert sorted(days_of(shuffled)) == days_of(consecutive) == list(range(4, 40))
+        for first, count in shuffled + consecutive:
+            assert batches.block(first, count).features.shape[0] == count + WINDOW - 1
 
 
 def test_a_read_only_array_becomes_a_tensor_of_the_same_memory_without_a_warning():

@@ -3,12 +3,13 @@
 import builtins
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from atft_gat_fan.evaluation import baselines
 from atft_gat_fan.evaluation.baselines import BaselineData, LightGBMParams, baseline_scores
 from atft_gat_fan.metrics.rank_ic import daily_rank_ic
 
@@ -28,7 +29,39 @@ def identity(labels: np.ndarray) -> np.ndarray:
     return labels
 
 
-def panel(seed: int = 0, days: int = 160, stocks: int = 25) -> BaselineData:
+@dataclass(frozen=True)
+class Arrays:
+    """A panel in memory."""
+
+    values: np.ndarray
+    labels: np.ndarray
+    present: np.ndarray
+    returns: np.ndarray
+
+    @property
+    def num_stocks(self) -> int:
+        return self.present.shape[1]
+
+    @property
+    def num_features(self) -> int:
+        return self.values.shape[2]
+
+    @property
+    def num_horizons(self) -> int:
+        return self.labels.shape[2]
+
+    def features(self, day: int, stocks: np.ndarray) -> np.ndarray:
+        return self.values[day, stocks]
+
+    def column(self, name: str, days: slice) -> np.ndarray:
+        return getattr(self, name)[days]
+
+    def split(self, train: np.ndarray | None = None, predict: np.ndarray | None = None) -> BaselineData:
+        train, predict = np.arange(100) if train is None else train, np.arange(110, 160) if predict is None else predict
+        return BaselineData(self, train, predict)
+
+
+def panel(seed: int = 0, days: int = 160, stocks: int = 25) -> Arrays:
     """Labels depend on the first feature; a tenth of everything is missing."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(days, stocks, 4)).astype(np.float32)
@@ -38,12 +71,12 @@ def panel(seed: int = 0, days: int = 160, stocks: int = 25) -> BaselineData:
     labels[rng.random(labels.shape) < 0.1] = np.nan
     features[rng.random(features.shape) < 0.1] = np.nan
     returns = np.where(present, rng.normal(scale=0.02, size=present.shape), np.nan).astype(np.float32)
-    return BaselineData(features, labels.astype(np.float32), present, returns, np.arange(100), np.arange(110, 160))
+    return Arrays(features, labels.astype(np.float32), present, returns)
 
 
-def scores_of(data: BaselineData, **options: Any) -> dict[str, np.ndarray]:
+def scores_of(panel: Arrays, **options: Any) -> dict[str, np.ndarray]:
     settings = {"label_transform": identity, "lightgbm": SMALL_TREES, **options}
-    result = baseline_scores(data, ALL, **settings)
+    result = baseline_scores(panel.split(), ALL, **settings)
     assert not result.unavailable
     return result.scores
 
@@ -89,7 +122,7 @@ def test_learned_baselines_find_a_plain_signal(scores: dict[str, np.ndarray], na
 
 
 def test_reversal_is_minus_the_trailing_return(scores: dict[str, np.ndarray]) -> None:
-    expected = -panel().returns_1d[110:]
+    expected = -panel().returns[110:]
     for horizon in range(2):
         np.testing.assert_array_equal(scores["reversal"][..., horizon], expected)
 
@@ -98,14 +131,8 @@ def test_momentum_compounds_a_year_and_skips_the_last_month() -> None:
     rng = np.random.default_rng(3)
     returns = rng.normal(scale=0.02, size=(300, 6))
     returns[100:120, 2] = np.nan
-    data = BaselineData(
-        np.zeros((300, 6, 1), np.float32),
-        np.zeros((300, 6, 1), np.float32),
-        np.ones((300, 6), bool),
-        returns,
-        np.arange(200),
-        np.array([270, 299]),
-    )
+    zeros = np.zeros((300, 6, 1), np.float32)
+    data = Arrays(zeros, zeros, np.ones((300, 6), bool), returns).split(np.arange(200), np.array([270, 299]))
     score = baseline_scores(data, ["momentum"], label_transform=identity).scores["momentum"]
     for row, day in enumerate((270, 299)):
         window = returns[day - 251 : day - 20]  # 252 days, the last 21 left out
@@ -113,12 +140,12 @@ def test_momentum_compounds_a_year_and_skips_the_last_month() -> None:
 
 
 def test_momentum_takes_what_there_is_but_not_less_than_sixty_returns() -> None:
-    data = replace(panel(days=90), train_days=np.arange(20), predict_days=np.array([79, 80, 89]))
-    full = replace(data, returns_1d=np.full((90, 25), 0.01), present=np.ones((90, 25), bool))
-    score = baseline_scores(full, ["momentum"], label_transform=identity).scores["momentum"][..., 0]
+    full = replace(panel(days=90), returns=np.full((90, 25), 0.01), present=np.ones((90, 25), bool))
+    data = full.split(np.arange(20), np.array([79, 80, 89]))
+    score = baseline_scores(data, ["momentum"], label_transform=identity).scores["momentum"][..., 0]
     assert np.isnan(score[0]).all()
     np.testing.assert_allclose(score[1], 60 * np.log1p(0.01), rtol=1e-5)
-    short = baseline_scores(replace(full, predict_days=np.array([50])), ["momentum"], label_transform=identity)
+    short = baseline_scores(full.split(np.arange(20), np.array([50])), ["momentum"], label_transform=identity)
     assert "no stock has 60 returns" in short.unavailable["momentum"]["unavailable"]
 
 
@@ -131,8 +158,8 @@ def test_lightgbm_learns_the_label_of_the_model() -> None:
         seen.append(labels.shape)
         return np.where(np.isfinite(labels), np.sign(labels), np.nan)
 
-    result = baseline_scores(data, ["lightgbm"], label_transform=sign, lightgbm=SMALL_TREES)
-    assert seen == [(100, 25, 2)]
+    result = baseline_scores(data.split(), ["lightgbm"], label_transform=sign, lightgbm=SMALL_TREES)
+    assert seen == [(64, 25, 2), (36, 25, 2)], "whole days, a stretch at a time"
     assert np.nanmax(np.abs(result.scores["lightgbm"])) > 0.2  # signs, not returns of 0.01
 
 
@@ -149,12 +176,75 @@ def test_the_newest_rows_are_kept() -> None:
     assert np.nanmax(np.abs(scores_of(replace(data, labels=old_labels), lightgbm=few)["ridge"] - kept["ridge"])) > 0
 
 
+def gathered(data: Arrays, days: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    day, stock = np.nonzero(mask)
+    return np.nan_to_num(data.values[days[day], stock])
+
+
+def within_day(labels: np.ndarray) -> np.ndarray:
+    return np.stack([(day - np.nanmean(day, axis=0)) / np.nanstd(day, axis=0) for day in labels.astype(np.float64)])
+
+
+@pytest.mark.usefixtures("needs_lightgbm")
+@pytest.mark.parametrize("rows_at_a_time", [64, 2**16])
+def test_reading_by_stretches_is_the_regression_on_all_rows_at_once(
+    monkeypatch: pytest.MonkeyPatch, rows_at_a_time: int
+) -> None:
+    """The oracle gathers everything first, as a script would."""
+    import lightgbm
+    from sklearn.linear_model import Ridge
+
+    monkeypatch.setattr(baselines, "ROWS_AT_A_TIME", rows_at_a_time)
+    data, params = panel(seed=5), SMALL_TREES
+    found = scores_of(data)
+    train, predict = np.arange(100), np.arange(110, 160)
+    rows = data.present[train] & np.isfinite(data.labels[train]).any(axis=2)
+    features, inputs = gathered(data, train, rows), gathered(data, predict, data.present[predict])
+    settings = {
+        "objective": "regression", "learning_rate": params.learning_rate, "num_leaves": params.num_leaves,
+        "min_data_in_leaf": params.min_data_in_leaf, "feature_fraction": params.feature_fraction,
+        "bagging_fraction": params.bagging_fraction, "bagging_freq": 1, "deterministic": True, "force_row_wise": True,
+        "num_threads": 1, "seed": 0, "verbosity": -1,
+    }  # fmt: skip
+    for horizon in range(2):
+        zscores, label = within_day(data.labels[train])[rows][:, horizon], data.labels[train][rows][:, horizon]
+        known = np.isfinite(label)
+        ridge = Ridge(alpha=0.01 * known.sum(), solver="cholesky").fit(features[known], zscores[known])
+        np.testing.assert_allclose(found["ridge"][data.present[predict]][:, horizon], ridge.predict(inputs), rtol=1e-6)
+        trees = lightgbm.train(
+            settings, lightgbm.Dataset(features[known], label=label[known], params=settings), num_boost_round=15
+        )
+        expected = trees.predict(inputs).astype(np.float32)
+        np.testing.assert_array_equal(found["lightgbm"][data.present[predict]][:, horizon], expected)
+
+
+def test_no_more_training_days_are_read_than_rows_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of the newest days that fit and of the predicted days; nothing of the rest of the panel."""
+    data, read = panel(), set()
+    plain = Arrays.features
+
+    def counted(self: Arrays, day: int, stocks: np.ndarray) -> np.ndarray:
+        read.add(day)
+        return plain(self, day, stocks)
+
+    monkeypatch.setattr(Arrays, "features", counted)
+    few = replace(SMALL_TREES, max_rows=200)
+    baseline_scores(data.split(), ["ridge"], label_transform=identity, lightgbm=few)
+    trained = sorted(read - set(range(110, 160)))
+    assert trained == list(range(trained[0], 100))
+    mask = data.present & np.isfinite(data.labels).any(axis=2)
+    assert mask[trained].sum() <= 200 < mask[trained[0] - 1 : 100].sum()
+    read.clear()
+    baseline_scores(data.split(), ["ridge"], label_transform=identity, lightgbm=replace(few, max_rows=1))
+    assert sorted(read) == [99, *range(110, 160)], "the newest day is kept in any case"
+
+
 def test_missing_features_count_as_the_training_mean(scores: dict[str, np.ndarray]) -> None:
     data = panel()
-    filled = scores_of(replace(data, features=np.where(np.isfinite(data.features), data.features, np.float32(0))))
+    filled = scores_of(replace(data, values=np.where(np.isfinite(data.values), data.values, np.float32(0))))
     for name in ("ridge", "lightgbm"):
         np.testing.assert_array_equal(filled[name], scores[name])
-    assert np.isnan(data.features).any()
+    assert np.isnan(data.values).any()
 
 
 @pytest.mark.parametrize("error", [OSError("libgomp.so.1: cannot open shared object file"), ImportError("no module")])
@@ -168,7 +258,7 @@ def test_lightgbm_that_does_not_load_says_how_to_mend_it(monkeypatch: pytest.Mon
 
     monkeypatch.delitem(sys.modules, "lightgbm", raising=False)
     monkeypatch.setattr(builtins, "__import__", refuse)
-    result = baseline_scores(panel(), ["reversal", "lightgbm"], label_transform=identity)
+    result = baseline_scores(panel().split(), ["reversal", "lightgbm"], label_transform=identity)
     assert list(result.scores) == ["reversal"]
     assert str(error) in result.unavailable["lightgbm"]["unavailable"]
     assert "libgomp1" in result.unavailable["lightgbm"]["unavailable"]
@@ -176,8 +266,9 @@ def test_lightgbm_that_does_not_load_says_how_to_mend_it(monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("needs_lightgbm")
 def test_without_returns_or_labels_the_reason_is_given() -> None:
-    data = replace(panel(), returns_1d=None, labels=np.full((160, 25, 2), np.nan, np.float32))
-    result = baseline_scores(data, ALL, label_transform=identity, lightgbm=SMALL_TREES)
+    unknown = np.full((160, 25, 2), np.nan, np.float32)
+    data = replace(panel(), returns=unknown[..., 0], labels=unknown)
+    result = baseline_scores(data.split(), ALL, label_transform=identity, lightgbm=SMALL_TREES)
     assert not result.scores
     for name in ("reversal", "momentum"):
         assert "returns are unknown" in result.unavailable[name]["unavailable"]

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.config.schema import DataConfig, GraphConfig
-from atft_gat_fan.data.normalization import Normalizer
+from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import StorageError
 from atft_gat_fan.inference.bundle import Bundle, load_bundle, write_bundle
 from atft_gat_fan.models.network import ATFT_GAT_FAN

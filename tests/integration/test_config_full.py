@@ -63,6 +63,7 @@ def test_every_available_improvement_is_in_the_plan(switched_on: SwitchedOn):
     assert plan["freq_dropout"]["p"] == 0.1
     assert plan["loss"] == {"kind": "huber", "delta": "auto", "by": ["improvements.huber_loss"]}
     assert plan["ema"]["by"] == ["improvements.use_ema"]
+    assert plan["normalizer"] == {"kind": "online"}
     assert plan["loggers"] == ["jsonl", "tensorboard", "wandb"]
 
 

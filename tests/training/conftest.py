@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from atft_gat_fan.config.plan import ModelSpec
+from atft_gat_fan.data.batches import consecutive_blocks
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
@@ -57,6 +58,12 @@ class TinyMarket:
         blocks = [(int(days[i]), min(size, len(days) - i)) for i in range(0, len(days), size)]
         order = np.random.default_rng((self.seed, epoch)).permutation(len(blocks))
         return [blocks[i] for i in order]
+
+    def valid_blocks(self) -> list[tuple[int, int]]:
+        return consecutive_blocks(self.valid_days, self.batch_days)
+
+    def to_device(self, batch: DayBatch, device: torch.device) -> DayBatch:
+        return batch.to(device)
 
     def batch(self, first: int, count: int) -> DayBatch:
         self.after_batch()

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from dataclasses import replace
+from itertools import starmap
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.runtime import make_runtime
-from atft_gat_fan.training.validation_pass import consecutive_blocks, score_days
+from atft_gat_fan.training.validation_pass import score_days
 from atft_gat_fan.types import RandomKey
 
 
@@ -81,9 +82,11 @@ def test_threads_that_prepare_batches_change_nothing(run, market):
     threads = set()
     market.after_batch = lambda: threads.add(threading.current_thread().name)
     plain, _ = run(market, "plain", accumulate=3)
-    assert len(threads) == 1
+    assert threads == {threading.current_thread().name}
+    threads.clear()
     ahead, _ = run(market, "ahead", accumulate=3, num_workers=2)
-    assert len(threads) > 1
+    assert threads
+    assert threading.current_thread().name not in threads, "those of the validation too"
     assert ahead.history == plain.history
     assert equal(weights(ahead.model), weights(plain.model))
 
@@ -147,10 +150,10 @@ class TestEarlyStopping:
         assert result.best_rank_ic == best.smoothed_rank_ic
         assert result.epochs == best.epoch + 3
         assert result.history[-1].rank_ic < best.rank_ic - 0.1
-        blocks = consecutive_blocks(turning.valid_days, 4)
+        batches = starmap(turning.batch, turning.valid_blocks())
         settings = make_settings()
         objective = Objective(settings, torch.device("cpu"))
-        restored = score_days(make_runtime(settings), result.model, objective, turning.batch, blocks, lambda: False)
+        restored = score_days(make_runtime(settings), result.model, objective, batches, lambda: False)
         assert restored.rank_ic == best.rank_ic
         assert not equal(weights(result.model), dict(newest(folder).model))
 
@@ -248,8 +251,8 @@ class TestEma:
         assert not equal(weights(result.model), result.raw_model_state)
         settings = make_settings()
         objective = Objective(settings, torch.device("cpu"))
-        blocks = consecutive_blocks(market.valid_days, 4)
-        again = score_days(make_runtime(settings), result.model, objective, market.batch, blocks, lambda: False)
+        batches = starmap(market.batch, market.valid_blocks())
+        again = score_days(make_runtime(settings), result.model, objective, batches, lambda: False)
         (record,) = [record for record in result.history if record.step == result.best_step]
         assert again.rank_ic == record.rank_ic
 
@@ -330,8 +333,8 @@ class TestTemperature:
         fixed.load_state_dict(result.model.state_dict())
         settings = make_settings()
         objective = Objective(settings, torch.device("cpu"))
-        blocks = consecutive_blocks(market.valid_days, 4)
-        scores = score_days(make_runtime(settings), fixed, objective, market.batch, blocks, lambda: False)
+        batches = starmap(market.batch, market.valid_blocks())
+        scores = score_days(make_runtime(settings), fixed, objective, batches, lambda: False)
         assert result.history[-1].loss_by_horizon == scores.loss_by_horizon
         batch = market.batch(46, 4)
         with torch.no_grad():

@@ -17,12 +17,12 @@ from atft_gat_fan.types import Forecast
 class Bench:
     """A model with its optimizer, ready to step."""
 
-    def __init__(self, model, settings, runtime=None):
+    def __init__(self, model, settings, runtime=None, **options):
         self.model, self.runtime = model.train(), runtime or make_runtime(settings)
         self.optimizer = build_optimizer(model, settings)
         objective = Objective(settings, torch.device("cpu"))
         self.step = TrainStep(
-            self.runtime, model, self.optimizer, objective, clip_norm=settings.clip_norm, seed=settings.seed
+            self.runtime, model, self.optimizer, objective, clip_norm=settings.clip_norm, seed=settings.seed, **options
         )
 
     def tensors(self):
@@ -40,6 +40,23 @@ def bench(make_network, make_settings):
 
 def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_micro_batches_may_take_turns_in_one_buffer(bench, market, make_network, make_settings, checkpointing):
+    """As online normalisation has it: the features of a batch are gone when the next one is put on the device."""
+    buffer = torch.empty(6 + 5 - 1, market.num_stocks, 4)
+    settings = make_settings()
+
+    def to_device(batch, device):
+        return replace(batch.to(device), features=buffer[: len(batch.features)].copy_(batch.features))
+
+    plain = bench({"gradient_checkpointing": checkpointing})
+    taking_turns = Bench(make_network(gradient_checkpointing=checkpointing), settings, to_device=to_device)
+    for step in range(2):
+        batches = [market.batch(10 + 9 * step, 2), market.batch(12 + 9 * step, 6)]
+        assert taking_turns.step(batches, step) == plain.step(batches, step)
+    assert equal(taking_turns.tensors(), plain.tensors())
 
 
 @pytest.mark.parametrize("transform", ["raw", "rank"])

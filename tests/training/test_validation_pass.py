@@ -1,30 +1,25 @@
+from dataclasses import replace
+from itertools import starmap
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from atft_gat_fan.data.batches import consecutive_blocks
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.runtime import make_runtime
-from atft_gat_fan.training.validation_pass import consecutive_blocks, score_days
-
-
-@given(st.sets(st.integers(0, 60), min_size=1), st.integers(1, 9))
-def test_blocks_cover_every_day_once_and_bridge_no_gap(days, size):
-    days = np.array(sorted(days))
-    blocks = consecutive_blocks(days, size)
-    assert [day for first, count in blocks for day in range(first, first + count)] == days.tolist()
-    assert all(1 <= count <= size for _, count in blocks)
+from atft_gat_fan.training.validation_pass import score_days
+from atft_gat_fan.types import DayBatch
 
 
 @pytest.fixture
 def score(make_settings):
-    def score_all(model, market, size=4, stop=lambda: False, **changes):
+    def score_all(model, market, size=4, stop=lambda: False, to_device=DayBatch.to, **changes):
         settings = make_settings(**changes)
         objective = Objective(settings, torch.device("cpu"))
-        blocks = consecutive_blocks(market.valid_days, size)
-        return score_days(make_runtime(settings), model, objective, market.batch, blocks, stop)
+        batches = starmap(market.batch, consecutive_blocks(market.valid_days, size))
+        return score_days(make_runtime(settings), model, objective, batches, stop, to_device)
 
     return score_all
 
@@ -77,3 +72,17 @@ def test_a_stop_request_ends_the_pass_between_two_blocks(score, make_network, ma
     assert score(model, market, stop=lambda: calls.append(1) or len(calls) == 3) is None
     assert len(calls) == 3
     assert model.training
+
+
+def test_the_network_sees_what_the_move_gives_and_the_metrics_the_labels_of_the_batch(score, make_network, market):
+    """One buffer for the features of all batches, as online normalisation has it, gives the same scores."""
+    model = make_network()
+    buffer = torch.empty(4 + 5 - 1, 12, 4)
+
+    def halve(batch: DayBatch, device: torch.device) -> DayBatch:
+        features = torch.div(batch.features, 2, out=buffer[: len(batch.features)])
+        return replace(batch.to(device), features=features)
+
+    found = score(model, market, to_device=halve)
+    market.features /= 2
+    assert found == score(model, market)

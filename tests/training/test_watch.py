@@ -25,6 +25,24 @@ def watch(make_settings, market):
     return make
 
 
+def test_the_probe_is_moved_as_the_data_says_each_time_it_is_looked_at(make_settings, make_network, market):
+    """Features of a raw batch are normalised in a buffer that the next batch overwrites: they cannot be kept."""
+    settings, model, moved = make_settings(), make_network(), []
+
+    def to_device(batch, device):
+        moved.append(batch.dates)
+        return batch.to(device)
+
+    watch = Watch(
+        settings, make_runtime(settings), build_optimizer(model, settings), Weights(model, None), to_device=to_device
+    )
+    probe = market.batch(46, 4)
+    watch.seen(probe)
+    watch.epoch(history())
+    watch.epoch(history(8))
+    assert moved == [probe.dates] * 2
+
+
 def history(step=7):
     return History(step=step, samples=100, train_seconds=2.0)
 

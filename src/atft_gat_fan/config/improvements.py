@@ -9,6 +9,7 @@ from atft_gat_fan.config.plan import (
     GroupPlan,
     HeadPlan,
     LossPlan,
+    NormalizerPlan,
     OptimizerPlan,
     RunPlan,
 )
@@ -18,7 +19,6 @@ from atft_gat_fan.errors import ConfigError
 SMALL_INIT_STD = 0.01
 
 NOT_AVAILABLE = {
-    "online_normalization": "streaming normalisation, 4.7",
     "auto_recover_oom": "recovery from running out of memory, 4.10",
 }
 
@@ -38,6 +38,7 @@ def resolve(config: Config) -> RunPlan:
         loss=_loss(config),
         ema=_ema(config),
         optimizer=_optimizer(config),
+        normalizer=NormalizerPlan("online") if config.improvements.online_normalization else NormalizerPlan(),
         loggers=_loggers(config),
     )
 

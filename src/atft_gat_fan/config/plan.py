@@ -75,7 +75,9 @@ class OptimizerPlan:
 
 @dataclass(frozen=True)
 class NormalizerPlan:
-    kind: Literal["materialised"] = "materialised"
+    """Where features are normalised: once, into memory, or online: each batch on its device."""
+
+    kind: Literal["materialised", "online"] = "materialised"
 
 
 @dataclass(frozen=True)

@@ -402,7 +402,7 @@ class ImprovementsConfig(Section):
     huber_loss: bool = False
     """4.4 Huber loss instead of squared error (`loss.huber_delta`)."""
     online_normalization: bool = False
-    """4.7 Stream the store and normalise each batch; not available yet."""
+    """4.7 Stream the store and normalise each batch on its device; nothing is materialised."""
     enable_wandb: bool = False
     """4.9 Also log to Weights & Biases (`wandb`)."""
     auto_recover_oom: bool = False

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice, pairwise
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -13,33 +13,51 @@ from jaxtyping import Float32, Int64, Shaped
 from torch import Tensor
 
 from atft_gat_fan.data.graph import Graph
-from atft_gat_fan.data.normalization import NormalizedStore
-from atft_gat_fan.data.store import Block, first_predictable
+from atft_gat_fan.data.normalizer import Normalizer
+from atft_gat_fan.data.store import Block, Store, first_predictable
 from atft_gat_fan.types import DayBatch
 
 T = TypeVar("T")
 
 
+class FeaturePanel(Protocol):
+    """A store with the features of a model, which are normalised when its blocks are made or when they are moved."""
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def normalizer(self) -> Normalizer: ...
+
+    def block(self, first: int, count: int, window: int) -> Block: ...
+
+    def to_device(self, batch: DayBatch, device: torch.device) -> DayBatch: ...
+
+
 class DayBatches:
-    """Batches of a normalised panel. Days and stocks are positions in the store.
+    """Batches of a panel. Days and stocks are positions in its store.
 
     `calendar` [T, C] are facts known in advance of each panel day; without a `graph`, batches have no neighbours.
-    `static` numbers the categories as a trained model does, where that differs from the store.
+    `static` numbers the categories as a trained model does, where that differs from the store. With `pinned`, batches
+    are copied to page-locked memory, for a GPU to fetch.
     """
 
     def __init__(
         self,
-        data: NormalizedStore,
+        data: FeaturePanel,
         graph: Graph | None,
         calendar: Float32[np.ndarray, "days covariates"],
         window: int,
         *,
         static: Int64[np.ndarray, " stocks"] | None = None,
+        pinned: bool = False,
     ) -> None:
-        assert len(calendar) == len(data.days), f"expected {len(data.days)} calendar days, got {len(calendar)}"
-        self.data, self.graph, self.calendar, self.window = data, graph, calendar, window
-        self.static = data.static if static is None else static
-        self._dates = data.days.astype("datetime64[D]").astype(np.int64)
+        self.data, self.store = data, data.store
+        assert len(calendar) == len(self.store.days), f"expected {len(self.store.days)} days, got {len(calendar)}"
+        self.graph, self.calendar, self.window = graph, calendar, window
+        self.static = self.store.static if static is None else static
+        self._pinned = pinned
+        self._dates = self.store.days.astype("datetime64[D]").astype(np.int64)
 
     def predictable(self, days: Int64[np.ndarray, " days"]) -> Int64[np.ndarray, " chosen"]:
         """Those of `days` that have a whole window: all but the first window - 1 of the panel."""
@@ -49,11 +67,16 @@ class DayBatches:
         self, days: Int64[np.ndarray, " days"], batch_days: int, *, seed: int, epoch: int
     ) -> list[tuple[int, int]]:
         """`day_blocks` of those of `days` that can be predicted."""
-        breaks = self.data.breaks(batch_days, self.window)
+        breaks = self.store.breaks(batch_days, self.window)
         return day_blocks(self.predictable(days), batch_days, seed, epoch, breaks)
 
+    def consecutive_blocks(self, days: Int64[np.ndarray, " days"], batch_days: int) -> list[tuple[int, int]]:
+        """`consecutive_blocks` of those of `days` that can be predicted."""
+        breaks = self.store.breaks(batch_days, self.window)
+        return consecutive_blocks(self.predictable(days), batch_days, breaks)
+
     def block(self, first: int, count: int) -> DayBatch:
-        """Days first..first+count-1 with all stocks of their block. Features are a view: nothing of them is copied.
+        """Days first..first+count-1 with all stocks of their block. Unless pinned, nothing of features is copied.
 
         Raises DataError for days without a whole window.
         """
@@ -71,12 +94,17 @@ class DayBatches:
 
     def stocks(self, day: int) -> Int64[np.ndarray, " stocks"]:
         """Positions in the store of the stocks present on a day."""
-        return np.flatnonzero(self.data.column("present", slice(day, day + 1))[0])
+        block = self.store.block(day, 1, 1)
+        return block.stocks[np.flatnonzero(block.present[0])]
+
+    def to_device(self, batch: DayBatch, device: torch.device) -> DayBatch:
+        """The batch on the device with normalised, finite features; those may be valid until the next call only."""
+        return self.data.to_device(batch, device)
 
     def _batch(self, first: int, count: int, block: Block) -> DayBatch:
         span, days = slice(first - first_predictable(self.window), first + count), np.arange(first, first + count)
         present = block.present[-count:]
-        return DayBatch(
+        batch = DayBatch(
             features=as_tensor(block.features),
             labels=as_tensor(block.labels[-count:]),
             present=as_tensor(present),
@@ -85,6 +113,7 @@ class DayBatches:
             span_dates=tuple(self._dates[span].tolist()),
             neighbours=None if self.graph is None else self.graph.at(days, block.stocks, present),
         )
+        return batch.pin_memory() if self._pinned else batch
 
 
 def as_tensor(array: Shaped[np.ndarray, "*shape"]) -> Shaped[Tensor, "*shape"]:
@@ -106,18 +135,33 @@ def day_blocks(
     `days` are increasing positions. No block bridges a gap between them or runs across one of `breaks`. Where the
     blocks of a gapless run begin, and their order, are drawn anew for each epoch, and depend on nothing else.
     """
-    if not len(days):
-        return []
-    gaps = np.diff(days, prepend=days[0] - 2)
-    assert (gaps > 0).all(), "expected increasing days"
     rng = np.random.default_rng([seed, epoch])
     blocks: list[tuple[int, int]] = []
-    for run in np.split(days, np.flatnonzero((gaps > 1) | np.isin(days, breaks))[1:]):
-        first, stop = int(run[0]), int(run[-1]) + 1
+    for first, stop in _runs(days, breaks):
         inner = range(first + int(rng.integers(batch_days)), stop, batch_days)
         edges = sorted({first, *inner, stop})
         blocks += [(start, end - start) for start, end in pairwise(edges)]
     return [blocks[position] for position in rng.permutation(len(blocks))]
+
+
+def consecutive_blocks(
+    days: Int64[np.ndarray, " days"], batch_days: int, breaks: Sequence[int] = ()
+) -> list[tuple[int, int]]:
+    """(first, count) of blocks as those of `day_blocks`, as few and as early as can be, in order."""
+    return [
+        (start, min(batch_days, stop - start))
+        for first, stop in _runs(days, breaks)
+        for start in range(first, stop, batch_days)
+    ]
+
+
+def _runs(days: Int64[np.ndarray, " days"], breaks: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(first, stop) of the gapless runs of increasing `days`; one also ends before each of `breaks`."""
+    gaps = np.diff(days)
+    assert (gaps > 0).all(), "expected increasing days"
+    for run in np.split(days, np.flatnonzero((gaps > 1) | np.isin(days[1:], breaks)) + 1):
+        if len(run):
+            yield int(run[0]), int(run[-1]) + 1
 
 
 def prefetch(tasks: Iterable[Callable[[], T]], num_workers: int) -> Iterator[T]:

@@ -21,9 +21,14 @@ class RunningMoments:
     def of(cls, values: Float32[np.ndarray, "rows columns"]) -> "RunningMoments":
         """In two passes, in float64."""
         known = ~np.isnan(values)
-        count = known.sum(axis=0)
-        mean = values.sum(axis=0, where=known, dtype=np.float64) / np.maximum(count, 1)
-        return cls(count, mean, np.square(values - mean).sum(axis=0, where=known))
+        count = np.count_nonzero(known, axis=0)
+        # Zeros for what is missing: sums with `where=` take twice the time.
+        filled = np.where(known, values, np.float32(0)).astype(np.float64)
+        mean = filled.sum(axis=0) / np.maximum(count, 1)
+        filled -= mean
+        filled *= known
+        filled *= filled
+        return cls(count, mean, filled.sum(axis=0))
 
     def merge(self, other: "RunningMoments") -> "RunningMoments":
         """The moments of the values of both."""

@@ -6,13 +6,16 @@ says why and how to mend it instead of failing the evaluation.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 BaselineName = Literal["reversal", "momentum", "ridge", "lightgbm"]
+Scorer = Callable[[NDArray[np.float32]], NDArray[np.floating]]
+"""Features [rows, features] -> scores [rows]."""
 LabelTransform = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 """Labels [days, stocks, horizons] -> what is regressed on, within the day; NaN stays NaN."""
 
@@ -30,21 +33,46 @@ SHORT_HISTORY = (
 )
 
 
+DAYS_AT_A_TIME = 64
+ROWS_AT_A_TIME = 2**16
+"""A multiple of the rows that a matrix product takes together: cut elsewhere, the last digit of a score could move."""
+
+
+class BaselinePanel(Protocol):
+    """A panel as baselines see it, read a few days at a time; days and stocks are positions."""
+
+    @property
+    def num_stocks(self) -> int: ...
+
+    @property
+    def num_features(self) -> int: ...
+
+    @property
+    def num_horizons(self) -> int: ...
+
+    def features(
+        self, day: int, stocks: Int[NDArray[np.int64], " chosen"]
+    ) -> Float[NDArray[np.float32], "chosen features"]:
+        """Of some of a day's present stocks, normalised over the training days; missing = 0 or NaN."""
+
+    def column(self, name: str, days: slice) -> NDArray[Any]:
+        """`labels` [days, stocks, horizons], raw forward returns; `returns` [days, stocks], trailing one-day returns
+        (both fractions, NaN = unknown); `present` [days, stocks]."""
+
+
 @dataclass(frozen=True)
 class BaselineData:
-    """The panel as baselines see it: T panel days, N stocks, F features, H horizons.
+    """`train_days` and `predict_days` are increasing positions of the panel's days."""
 
-    `features` float32 normalised over the training days, missing = 0 or NaN; `labels` raw forward returns, NaN =
-    unknown; `returns_1d` trailing one-day returns (fractions, NaN = unknown), None when the panel has none;
-    `train_days` and `predict_days` positions in T, increasing.
-    """
-
-    features: Float[NDArray[np.float32], "panel_days stocks features"]
-    labels: Float[NDArray[np.float32], "panel_days stocks horizons"]
-    present: Bool[NDArray[np.bool_], "panel_days stocks"]
-    returns_1d: Float[NDArray[np.floating], "panel_days stocks"] | None
+    panel: BaselinePanel
     train_days: Int[NDArray[np.int64], " train_days"]
     predict_days: Int[NDArray[np.int64], " days"]
+
+    def column(self, name: str, days: NDArray[np.int64]) -> NDArray[Any]:
+        """A column over some days, which need not follow each other."""
+        period: NDArray[Any] = self.panel.column(name, slice(int(days[0]), int(days[-1]) + 1))
+        chosen: NDArray[Any] = period[days - days[0]]
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -85,8 +113,8 @@ def baseline_scores(
     """Score `data.predict_days` by each named baseline.
 
     `label_transform` is the model's own, used by LightGBM; ridge regresses on labels standardised within the
-    day. Only rows of the training and the predicted days are gathered. Bit-identical for the same inputs,
-    versions and `num_threads`. `progress` is told the name of each baseline before it runs.
+    day. Only rows of the training and the predicted days are read, the latter a part at a time. Bit-identical for
+    the same inputs, versions and `num_threads`. `progress` is told the name of each baseline before it runs.
     """
     lightgbm = lightgbm or LightGBMParams()
     run: Mapping[str, Callable[[], NDArray[np.float32]]] = {
@@ -108,26 +136,30 @@ def baseline_scores(
 
 def _every_horizon(data: BaselineData, score: NDArray[np.floating]) -> NDArray[np.float32]:
     """One score for all horizons, NaN where the stock is absent."""
-    score = np.where(data.present[data.predict_days], score, np.nan).astype(np.float32)
-    return np.repeat(score[..., None], data.labels.shape[2], axis=2)
+    if len(data.predict_days):
+        score = np.where(data.column("present", data.predict_days), score, np.nan)
+    return np.repeat(score.astype(np.float32)[..., None], data.panel.num_horizons, axis=2)
 
 
 def _reversal(data: BaselineData) -> NDArray[np.floating]:
     """Minus the trailing one-day return (Jegadeesh 1990)."""
-    if data.returns_1d is None or not np.isfinite(data.returns_1d[data.predict_days]).any():
+    if not data.predict_days.size:
+        return np.empty((0, data.panel.num_stocks))
+    returns = data.column("returns", data.predict_days)
+    if not np.isfinite(returns).any():
         raise _UnavailableError(NO_RETURNS)
-    return np.asarray(-data.returns_1d[data.predict_days])
+    return np.asarray(-returns)
 
 
 def _momentum(data: BaselineData) -> NDArray[np.floating]:
     """Compounded return from 12 months to 1 month ago (Jegadeesh and Titman 1993), or what there is of it."""
-    if data.returns_1d is None:
-        raise _UnavailableError(NO_RETURNS)
     if not data.predict_days.size:
-        return np.empty((0, data.present.shape[1]))
+        return np.empty((0, data.panel.num_stocks))
     first = max(0, int(data.predict_days.min()) - MOMENTUM_LOOKBACK + 1)
     last = int(data.predict_days.max()) + 1
-    returns = data.returns_1d[first:last].astype(np.float64)
+    returns = data.panel.column("returns", slice(first, last)).astype(np.float64)
+    if not np.isfinite(returns).any():
+        raise _UnavailableError(NO_RETURNS)
     known = np.isfinite(returns) & (returns > -1)
     logs = np.log1p(np.where(known, returns, 0.0))
     # Sums up to, not including, each day: a leading row of zeros makes differences of rows windows.
@@ -148,21 +180,11 @@ def _ridge(data: BaselineData, max_rows: int) -> NDArray[np.float32]:
     """Linear regression with an L2 penalty on labels standardised within the day, one fit a horizon."""
     from sklearn.linear_model import Ridge  # a second of import, paid only where it is used
 
-    rows = _training_rows(data, max_rows)
-    features = _gather(data, rows)
-    targets = _within_day_zscores(data.labels[rows.days])[rows.mask]
-    predict = _predicted_rows(data)
-    inputs = _gather(data, predict)
+    def fit(features: NDArray[np.float32], target: NDArray[np.floating]) -> Scorer:
+        model = Ridge(alpha=RIDGE_ALPHA * len(features), solver="cholesky").fit(features, target)
+        return lambda inputs: np.asarray(model.predict(inputs))
 
-    def fit(horizon: int) -> NDArray[np.floating]:
-        usable = np.isfinite(targets[:, horizon])
-        if not usable.any():
-            raise _UnavailableError(NO_TRAINING_LABELS)
-        chosen = features if usable.all() else features[usable]
-        model = Ridge(alpha=RIDGE_ALPHA * len(chosen), solver="cholesky")
-        return np.asarray(model.fit(chosen, targets[usable, horizon]).predict(inputs))
-
-    return _scatter(data, predict, fit)
+    return _learned(data, max_rows, _within_day_zscores, fit)
 
 
 def _lightgbm(
@@ -177,11 +199,6 @@ def _lightgbm(
             "`brew install libomp`) or leave it out (evaluation.baselines)"
         ) from error
 
-    rows = _training_rows(data, params.max_rows)
-    features = _gather(data, rows)
-    targets = np.asarray(label_transform(data.labels[rows.days]))[rows.mask]
-    predict = _predicted_rows(data)
-    inputs = _gather(data, predict)
     settings = {
         "objective": "regression",
         "learning_rate": params.learning_rate,
@@ -197,55 +214,108 @@ def _lightgbm(
         "verbosity": -1,
     }
 
-    def fit(horizon: int) -> NDArray[np.floating]:
-        usable = np.isfinite(targets[:, horizon])
-        if not usable.any():
-            raise _UnavailableError(NO_TRAINING_LABELS)
-        chosen = features if usable.all() else features[usable]
-        dataset = lightgbm.Dataset(chosen, label=targets[usable, horizon], params=settings)
+    def fit(features: NDArray[np.float32], target: NDArray[np.floating]) -> Scorer:
+        dataset = lightgbm.Dataset(features, label=target, params=settings)
         booster = lightgbm.train(settings, dataset, num_boost_round=params.num_rounds)
-        return np.asarray(booster.predict(inputs, num_threads=num_threads))
+        return lambda inputs: np.asarray(booster.predict(inputs, num_threads=num_threads))
 
-    return _scatter(data, predict, fit)
+    return _learned(data, params.max_rows, label_transform, fit)
+
+
+def _learned(
+    data: BaselineData,
+    max_rows: int,
+    transform: LabelTransform,
+    fit: Callable[[NDArray[np.float32], NDArray[np.floating]], Scorer],
+) -> NDArray[np.float32]:
+    """Fit each horizon, then score the predicted days; NaN where a stock is absent."""
+    scorers = _fit_horizons(data, max_rows, transform, fit)
+    scores = np.full((len(data.predict_days), data.panel.num_stocks, len(scorers)), np.nan, dtype=np.float32)
+    rows = _rows(data.predict_days, data.column("present", data.predict_days)) if len(data.predict_days) else _NO_ROWS
+    position = np.searchsorted(data.predict_days, rows.day)
+    for start in range(0, len(rows.day), ROWS_AT_A_TIME):
+        part = slice(start, start + ROWS_AT_A_TIME)
+        inputs = _gather(data.panel, rows.day[part], rows.stock[part])
+        for horizon, score in enumerate(scorers):
+            scores[position[part], rows.stock[part], horizon] = score(inputs)
+    return scores
+
+
+def _fit_horizons(
+    data: BaselineData,
+    max_rows: int,
+    transform: LabelTransform,
+    fit: Callable[[NDArray[np.float32], NDArray[np.floating]], Scorer],
+) -> list[Scorer]:
+    rows = _training_rows(data, max_rows)
+    features = _gather(data.panel, rows.day, rows.stock)
+    targets = _targets(data, rows, transform)
+    usable = np.isfinite(targets)
+    if not usable.any(axis=0).all():
+        raise _UnavailableError(NO_TRAINING_LABELS)
+    return [
+        fit(features if known.all() else features[known], target[known])
+        for target, known in zip(targets.T, usable.T, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Stock-days to gather: `mask` [len(days), stocks] over the panel positions `days`."""
+    """Stock-days, by panel position, in order of day and stock."""
 
-    days: NDArray[np.int64]
-    mask: NDArray[np.bool_]
+    day: NDArray[np.int64]
+    stock: NDArray[np.int64]
+
+
+_NO_ROWS = _Rows(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def _rows(days: NDArray[np.int64], mask: NDArray[np.bool_]) -> _Rows:
+    day, stock = np.nonzero(mask)
+    return _Rows(days[day], stock)
 
 
 def _training_rows(data: BaselineData, max_rows: int) -> _Rows:
     """Present stock-days with any label on the newest training days that fit into `max_rows` (at least one day)."""
-    mask = data.present[data.train_days] & np.isfinite(data.labels[data.train_days]).any(axis=2)
-    if not mask.any():
+    parts: list[_Rows] = []
+    left = max_rows
+    for stop in range(len(data.train_days), 0, -DAYS_AT_A_TIME):
+        days = data.train_days[max(0, stop - DAYS_AT_A_TIME) : stop]
+        mask = data.column("present", days) & np.isfinite(data.column("labels", days)).any(axis=2)
+        days, mask = days[mask.any(axis=1)], mask[mask.any(axis=1)]
+        newest_first = np.cumsum(mask.sum(axis=1)[::-1])
+        fitting = int(np.searchsorted(newest_first, left, side="right"))
+        kept = max(fitting, 0 if parts else min(1, len(days)))
+        if kept:
+            parts.append(_rows(days[-kept:], mask[-kept:]))
+            left -= len(parts[-1].day)
+        if fitting < len(days):
+            break
+    if not parts:
         raise _UnavailableError(NO_TRAINING_LABELS)
-    newest_first = np.cumsum(mask.sum(axis=1)[::-1])
-    kept = max(1, int(np.searchsorted(newest_first, max_rows, side="right")))
-    return _Rows(data.train_days[-kept:], mask[-kept:])
+    parts.reverse()
+    return _Rows(np.concatenate([part.day for part in parts]), np.concatenate([part.stock for part in parts]))
 
 
-def _predicted_rows(data: BaselineData) -> _Rows:
-    return _Rows(data.predict_days, data.present[data.predict_days])
+def _targets(data: BaselineData, rows: _Rows, transform: LabelTransform) -> NDArray[np.floating]:
+    """What is regressed on, [rows, horizons]."""
+    first_row = np.unique(rows.day, return_index=True)[1]
+    edges = [*first_row[::DAYS_AT_A_TIME], len(rows.day)]
+    parts = []
+    for start, stop in pairwise(edges):
+        chosen, day = np.unique(rows.day[start:stop], return_inverse=True)
+        parts.append(np.asarray(transform(data.column("labels", chosen)))[day, rows.stock[start:stop]])
+    return np.concatenate(parts)
 
 
-def _gather(data: BaselineData, rows: _Rows) -> NDArray[np.float32]:
-    """Features of the chosen stock-days, [rows, features]; missing = 0, the training mean."""
-    day, stock = np.nonzero(rows.mask)
-    features = data.features[rows.days[day], stock]
+def _gather(panel: BaselinePanel, day: NDArray[np.int64], stock: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Features of stock-days in order of day, [rows, features]; missing = 0, the training mean."""
+    features = np.empty((len(day), panel.num_features), np.float32)
+    edges = np.flatnonzero(np.diff(day, prepend=-1, append=-1))
+    for start, stop in pairwise(edges):
+        features[start:stop] = panel.features(int(day[start]), stock[start:stop])
     features[~np.isfinite(features)] = 0.0
     return features
-
-
-def _scatter(data: BaselineData, rows: _Rows, fit: Callable[[int], NDArray[np.floating]]) -> NDArray[np.float32]:
-    """Fit each horizon and put its scores back on the day grid, NaN where a stock is absent."""
-    num_horizons = data.labels.shape[2]
-    scores = np.full((*rows.mask.shape, num_horizons), np.nan, dtype=np.float32)
-    for horizon in range(num_horizons):
-        scores[rows.mask, horizon] = fit(horizon)
-    return scores
 
 
 def _within_day_zscores(labels: NDArray[np.floating]) -> NDArray[np.float64]:

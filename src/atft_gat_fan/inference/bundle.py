@@ -23,7 +23,7 @@ from torch import Tensor
 from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.config.schema import DataConfig, GraphConfig
 from atft_gat_fan.data.durable_files import replace_durably, strict_json
-from atft_gat_fan.data.normalization import Normalizer
+from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import StorageError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 

@@ -39,7 +39,7 @@ def predict_days(
     """Score the stocks present on each of `days` (panel positions with a whole window before them)."""
     device = device or torch.device("cpu")
     model = model.to(device).eval()
-    scores = np.full((len(days), len(batches.data.codes), len(model.spec.horizons)), np.nan, dtype=np.float32)
+    scores = np.full((len(days), len(batches.store.codes), len(model.spec.horizons)), np.nan, dtype=np.float32)
     variables = np.zeros(model.spec.num_features)
     attention = np.zeros(model.spec.window)
     stock_days = 0
@@ -47,7 +47,7 @@ def predict_days(
         for row, day in enumerate(days.tolist()):
             stocks = batches.stocks(day)
             if len(stocks):
-                forecast = model.forecast(batches.canonical(day).to(device))
+                forecast = model.forecast(batches.to_device(batches.canonical(day), device))
                 scores[row, stocks] = forecast.point[0].cpu().numpy()
                 variables += forecast.variable_weights[-1].double().sum(0).cpu().numpy()
                 attention += forecast.attention[0].double().sum(0).cpu().numpy()

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,17 +11,21 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from atft_gat_fan.config.improvements import resolve
-from atft_gat_fan.config.plan import ModelSpec, RunPlan
+from atft_gat_fan.config.plan import ModelSpec, NormalizerPlan, RunPlan
 from atft_gat_fan.config.schema import Config, GraphConfig
-from atft_gat_fan.data.batches import DayBatches
+from atft_gat_fan.data.batches import DayBatches, FeaturePanel
 from atft_gat_fan.data.calendar import CALENDAR_COVARIATES, calendar_covariates
 from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.data.graph import build_graph
-from atft_gat_fan.data.normalization import Normalizer, fit_normalizer, materialise, nbytes_needed
+from atft_gat_fan.data.materialised import materialise, nbytes_needed
+from atft_gat_fan.data.normalizer import Normalizer
+from atft_gat_fan.data.normalizer_fit import fit_normalizer, kept_normalizer
 from atft_gat_fan.data.splits import Split, split_days, usable_days
 from atft_gat_fan.data.store import Store
+from atft_gat_fan.data.streamed import StreamedPanel
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.models.spec import model_spec
+from atft_gat_fan.runs.process import device_of
 from atft_gat_fan.types import DayBatch
 
 Report = Callable[[str, float], None]
@@ -59,50 +65,78 @@ class Assembly:
         """Order of the epoch's training blocks, a function of seed and epoch."""
         return self.batches.day_blocks(self.split.train, self.config.batch_size, seed=self.config.seed, epoch=epoch)
 
+    def valid_blocks(self) -> list[tuple[int, int]]:
+        """Of the validation days that can be predicted."""
+        return self.batches.consecutive_blocks(self.split.valid, self.config.batch_size)
+
     def batch(self, first: int, count: int) -> DayBatch:
         return self.batches.block(first, count)
 
+    def to_device(self, batch: DayBatch, device: torch.device) -> DayBatch:
+        return self.batches.to_device(batch, device)
 
-def assemble(config: Config, report: Report, normalizer: Normalizer | None = None) -> Assembly:
+
+def assemble(
+    config: Config, report: Report, normalizer: Normalizer | None = None, statistics: Path | None = None
+) -> Assembly:
     """Open or build the store, split its days, and prepare its batches.
 
-    The normaliser is fitted on the training days unless that of a trained model is given. Raises ConfigError for a
-    switch that is not available.
+    The normaliser is fitted on the training days, or read back from the file `statistics` where they are in it. Where
+    that of a trained model is given, nothing will be trained, and nothing is materialised to be read once. Raises
+    ConfigError for a switch that is not available.
     """
     plan = resolve(config)
     store = cached_store(config, report)
     split = split_days(store.days, config.split, config.data.horizons, usable_days(store.days, config.data))
     if normalizer is None:
-        report("normalise", 0.0)
-        normalizer = fit_normalizer(store, split.train, strict=config.data.strict)
+        normalizer = _fit(store, split, config, statistics, report)
+        data = training_panel(store, normalizer, plan.normalizer, config.data.window + config.batch_size - 1, report)
+    else:
+        data = StreamedPanel(store, normalizer)
     graph = config.graph if config.model.gat.enabled else None
-    batches = prepare_batches(store, normalizer, config.data.exchange, config.data.window, graph, report)
+    pinned = device_of(config).type == "cuda"
+    batches = prepare_batches(data, config.data.exchange, config.data.window, graph, report, pinned=pinned)
     return Assembly(config, plan, store, split, normalizer, batches)
 
 
+def _fit(store: Store, split: Split, config: Config, file: Path | None, report: Report) -> Normalizer:
+    progress = partial(report, "statistics of the training days")
+    if file is None:
+        return fit_normalizer(store, split.train, strict=config.data.strict, progress=progress)
+    return kept_normalizer(file, store, split.train, strict=config.data.strict, progress=progress)
+
+
+def training_panel(
+    store: Store, normalizer: Normalizer, plan: NormalizerPlan, span: int, report: Report
+) -> FeaturePanel:
+    """What a training reads again and again. `span` is the longest that a block will be, its window included."""
+    if plan.kind == "online":
+        return StreamedPanel(store, normalizer)
+    megabytes = nbytes_needed(store, normalizer, span) / 2**20
+    return materialise(store, normalizer, span, partial(report, f"normalise into memory ({megabytes:.0f} MB)"))
+
+
 def prepare_batches(
-    store: Store,
-    normalizer: Normalizer,
+    data: FeaturePanel,
     exchange: str | None,
     window: int,
     graph: GraphConfig | None,
     report: Report,
     *,
     static: Int64[NDArray[np.int64], " stocks"] | None = None,
+    pinned: bool = False,
 ) -> DayBatches:
-    """Normalise the whole store into memory and put graph and calendar beside it. `graph` None: no graph attention.
+    """Put graph and calendar beside a panel. `graph` None: no graph attention.
 
     `static` [N] replaces the store's own categories where a trained model numbers them differently.
     """
-    megabytes = nbytes_needed(store, normalizer) / 2**20
-    report(f"normalise into memory ({megabytes:.0f} MB)", 0.0)
-    data = materialise(store, normalizer)
-    neighbours = None
+    store, neighbours = data.store, None
     if graph is not None:
         report("neighbour graph", 0.0)
         present = store.column("present")
-        neighbours = build_graph(store.column("returns"), store.days, data.static, graph, present=present)
-    return DayBatches(data, neighbours, calendar_covariates(store.days, exchange), window, static=static)
+        neighbours = build_graph(store.column("returns"), store.days, store.static, graph, present=present)
+    calendar = calendar_covariates(store.days, exchange)
+    return DayBatches(data, neighbours, calendar, window, static=static, pinned=pinned)
 
 
 def build_model(assembly: Assembly) -> ATFT_GAT_FAN:

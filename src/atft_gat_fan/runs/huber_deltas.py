@@ -37,11 +37,13 @@ def huber_deltas(assembly: Assembly) -> tuple[float, ...] | None:
 
 
 def _label_moments(assembly: Assembly) -> RunningMoments:
-    """Of the training labels as the loss sees them, per horizon."""
-    labels, days = assembly.batches.data.panel.labels, assembly.split.train
+    """Of the training labels as the loss sees them, per horizon; a stretch of days at a time."""
+    store, days = assembly.store, assembly.split.train
     kind = assembly.config.labels.transform
-    moments = RunningMoments.of(np.empty((0, labels.shape[-1]), np.float32))
-    for first in range(0, len(days), DAYS_AT_A_TIME):
-        chunk = torch.from_numpy(labels[days[first : first + DAYS_AT_A_TIME]])
-        moments = moments.merge(RunningMoments.of(transform_labels(chunk, kind).flatten(0, 1).numpy()))
+    moments = RunningMoments.of(np.empty((0, len(store.horizons)), np.float32))
+    for start in range(0, len(days), DAYS_AT_A_TIME):
+        chosen = days[start : start + DAYS_AT_A_TIME]
+        labels = store.column("labels", slice(int(chosen[0]), int(chosen[-1]) + 1))[chosen - chosen[0]]
+        transformed = transform_labels(torch.from_numpy(labels), kind)
+        moments = moments.merge(RunningMoments.of(transformed.flatten(0, 1).numpy()))
     return moments

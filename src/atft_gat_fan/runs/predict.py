@@ -11,6 +11,7 @@ from rich.console import Console
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.data.store import Store, first_predictable
+from atft_gat_fan.data.streamed import StreamedPanel
 from atft_gat_fan.errors import DataError, Problem
 from atft_gat_fan.inference.bundle import Bundle, load_bundle
 from atft_gat_fan.inference.predictor import predict_days
@@ -33,8 +34,7 @@ def predict(run: Path, data: str, first: date | None, last: date | None, out: Pa
         store = cached_store(_source_config(bundle, data), stages, need_labels=False)
         days = _chosen_days(store, bundle.spec.window, first, last, data)
         batches = prepare_batches(
-            store,
-            bundle.normalizer.aligned_to(store.feature_names),
+            StreamedPanel(store, bundle.normalizer),
             bundle.data.exchange,
             bundle.spec.window,
             bundle.graph if bundle.spec.gat_heads else None,

@@ -1,4 +1,4 @@
-"""What a run's folder holds beside checkpoints: metrics, score tables, events. Names, and safe reading and writing."""
+"""What a run's folder holds beside checkpoints: names, and safe reading and writing of metrics, scores and events."""
 
 import json
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ BUNDLE = "model"
 CONFIG = "config.yaml"
 EVENTS = "events.jsonl"
 METRICS = "metrics.json"
+NORMALIZER = "normalizer.json"
 PREDICTIONS = "predictions.parquet"
 BASELINES = "baselines.parquet"
 REPORT = "report.html"

@@ -1,6 +1,7 @@
 """The scores a run is judged by: made by its model and the baselines, stored as tables, read back as evaluations."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,8 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from atft_gat_fan.data.normalizer import Normalizer
+from atft_gat_fan.data.store import Store
 from atft_gat_fan.evaluation.baselines import BaselineData, Baselines, LightGBMParams, baseline_scores
 from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, EvaluationData, evaluate
 from atft_gat_fan.inference.predictor import predict_days
@@ -65,17 +68,38 @@ def evaluations_of(run: Path, assembly: Assembly) -> dict[str, Evaluation]:
     }
 
 
+@dataclass(frozen=True)
+class _StorePanel:
+    """A store as baselines see it: normalised day by day, in the same way whatever the model's switches are."""
+
+    store: Store
+    normalizer: Normalizer
+
+    @property
+    def num_stocks(self) -> int:
+        return len(self.store.codes)
+
+    @property
+    def num_features(self) -> int:
+        return len(self.normalizer.feature_names)
+
+    @property
+    def num_horizons(self) -> int:
+        return len(self.store.horizons)
+
+    def features(self, day: int, stocks: NDArray[np.int64]) -> NDArray[np.float32]:
+        block = self.store.block(day, 1, 1)
+        return self.normalizer.apply(block.features[0].take(np.searchsorted(block.stocks, stocks), axis=0))
+
+    def column(self, name: str, days: slice) -> NDArray[Any]:
+        return self.store.column(name, days)
+
+
 def _baselines(assembly: Assembly, report: Report) -> Baselines:
     """Baselines on the same features and days, trained on the same training days and label transform."""
-    config, panel = assembly.config, assembly.batches.data.panel
-    data = BaselineData(
-        features=panel.features,
-        labels=panel.labels,
-        present=panel.present,
-        returns_1d=panel.returns,
-        train_days=assembly.split.train,
-        predict_days=_scored_days(assembly),
-    )
+    config = assembly.config
+    panel = _StorePanel(assembly.store, assembly.normalizer.aligned_to(assembly.store.feature_names))
+    data = BaselineData(panel, train_days=assembly.split.train, predict_days=_scored_days(assembly))
 
     def transform(labels: NDArray[np.float32]) -> NDArray[np.floating]:
         return transform_labels(torch.from_numpy(labels), config.labels.transform).numpy()
@@ -113,9 +137,9 @@ def _evaluation_data(
     scorers: Mapping[str, pl.DataFrame],
     unavailable: Mapping[str, Mapping[str, str]],
 ) -> EvaluationData:
-    store, panel = assembly.store, assembly.batches.data.panel
+    store = assembly.store
     period = slice(int(days[0]), int(days[-1]) + 1)
-    volume = panel.dollar_volume[period]
+    volume = store.column("dollar_volume", period)
     return EvaluationData(
         days=store.days[period],
         codes=store.codes,
@@ -123,8 +147,8 @@ def _evaluation_data(
         scores={
             name: scores_of(table, store.days[period], store.codes, store.horizons) for name, table in scorers.items()
         },
-        labels=panel.labels[period],
-        present=panel.present[period],
+        labels=store.column("labels", period),
+        present=store.column("present", period),
         dollar_volume=volume if np.isfinite(volume).any() else None,
         unavailable=unavailable,
     )

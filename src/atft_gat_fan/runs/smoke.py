@@ -30,7 +30,7 @@ def smoke(console: Console) -> None:
         run = Path(folder) / "run"
 
         assembly = assemble(config, lambda stage, share: None)
-        batch = assembly.batch(*assembly.blocks(epoch=0)[0])
+        batch = assembly.to_device(assembly.batch(*assembly.blocks(epoch=0)[0]), torch.device("cpu"))
         _check(console, "data: finite features, labels present", _finite(batch.features) and _known(batch.labels))
         untrained = build_model(assembly)
         with torch.no_grad():

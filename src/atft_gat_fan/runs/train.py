@@ -17,7 +17,7 @@ from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.huber_deltas import huber_deltas
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.report import write_report
-from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, REPORT, write_metrics
+from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, write_metrics
 from atft_gat_fan.runs.scores import score_and_measure
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.training.loop import FitResult, fit
@@ -52,7 +52,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     folder.write_config(config)
     folder.write_json_atomic("plan.json", plan.to_json())
     with Stages(console) as stages:
-        assembly = assemble(config, stages)
+        assembly = assemble(config, stages, statistics=folder.path / NORMALIZER)
     model = build_model(assembly)
     settings = TrainSettings.from_config(config, plan, huber_deltas(assembly))
     # A checkpoint belongs to its data too: other prices under the same configuration are another run.

@@ -26,6 +26,7 @@ CONTENT = (
     "config.yaml",
     "plan.json",
     "param_groups.json",
+    "normalizer.json",
     "events.jsonl",
     "tensorboard",
     "wandb",

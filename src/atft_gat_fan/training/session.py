@@ -6,6 +6,7 @@ step, day and layer; so weights, their average, optimizer state and `History` ar
 
 import math
 import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -36,9 +37,10 @@ from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.training.step import StepReport, TrainStep
 from atft_gat_fan.training.temperature import TemperatureSchedule
 from atft_gat_fan.training.training_data import TrainingData, step_groups
-from atft_gat_fan.training.validation_pass import ValidationScores, consecutive_blocks, score_days
+from atft_gat_fan.training.validation_pass import ValidationScores, score_days
 from atft_gat_fan.training.watch import Watch
 from atft_gat_fan.training.weights import Weights
+from atft_gat_fan.types import DayBatch
 
 MAX_NON_FINITE = 10
 """Steps in a row with non-finite loss or gradients before training gives up."""
@@ -66,10 +68,16 @@ class Session:
         self._optimizer = build_optimizer(model, settings)
         self._objective = Objective(settings, self._runtime.fabric.device)
         self._train_step = TrainStep(
-            self._runtime, model, self._optimizer, self._objective, clip_norm=settings.clip_norm, seed=settings.seed
+            self._runtime,
+            model,
+            self._optimizer,
+            self._objective,
+            clip_norm=settings.clip_norm,
+            seed=settings.seed,
+            to_device=data.to_device,
         )
         self._weights = Weights(model, settings.ema)
-        self._watch = Watch(settings, self._runtime, self._optimizer, self._weights)
+        self._watch = Watch(settings, self._runtime, self._optimizer, self._weights, data.to_device)
         self._temperature = TemperatureSchedule(settings.temperature, schedule.planned_steps)
         self.history = History()
         self._cadence = Cadence(settings.checkpoint_every)
@@ -114,7 +122,7 @@ class Session:
         groups = step_groups(self._data, self._settings, history.epoch)
         last = min(len(groups), history.position + self._schedule.planned_steps - history.step)
         blocks = [block for group in groups[history.position : last] for block in group]
-        stream = prefetch([partial(self._data.batch, *block) for block in blocks], self._settings.num_workers)
+        stream = self._batches(blocks)
         while history.position < last:
             began = time.perf_counter()
             schedule_learning_rates(self._optimizer, self._schedule(history.step))
@@ -133,6 +141,9 @@ class Session:
             # The epoch's last step is saved after its validation.
             if history.position < last and self._cadence.due(history.step):
                 self._save()
+
+    def _batches(self, blocks: Sequence[tuple[int, int]]) -> Iterator[DayBatch]:
+        return prefetch([partial(self._data.batch, *block) for block in blocks], self._settings.num_workers)
 
     def _account(self, report: StepReport) -> None:
         """Count the step. Raises NonFiniteError after too many bad ones in a row."""
@@ -163,9 +174,9 @@ class Session:
             self._runtime,
             self._weights.evaluated,
             self._objective,
-            lambda first, count: self._watch.seen(self._data.batch(first, count)),
-            consecutive_blocks(self._data.valid_days, settings.batch_size),
+            map(self._watch.seen, self._batches(self._data.valid_blocks())),
             stop_requested=lambda: self._signals.received is not None,
+            to_device=self._data.to_device,
         )
         self._stop_if_asked()
         assert scores is not None

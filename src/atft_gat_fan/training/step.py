@@ -1,7 +1,7 @@
 """One optimizer step as a transaction: gradients, check, clip, update; or nothing at all."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -53,6 +53,7 @@ class TrainStep:
         *,
         clip_norm: float | None,
         seed: int,
+        to_device: Callable[[DayBatch, torch.device], DayBatch] = DayBatch.to,
     ) -> None:
         self._fabric, self._scaler = runtime.fabric, runtime.scaler
         self._model = model
@@ -61,6 +62,7 @@ class TrainStep:
         assert not isinstance(committing, tuple)
         self._committing = committing
         self._objective = objective
+        self._to_device = to_device
         # An infinite limit multiplies by exactly 1 and still returns the norm, which is the finite check.
         self._max_norm = math.inf if clip_norm is None else clip_norm
         self._seed = seed
@@ -90,7 +92,7 @@ class TrainStep:
         by_horizon = torch.zeros(len(labelled_days), device=device)
         self._optimizer.zero_grad()
         for batch in batches:
-            batch = batch.to(device)
+            batch = self._to_device(batch, device)
             # Not through Fabric's module wrapper: that one rounds inputs to the low precision and refuses
             # frozen dataclasses. The precision of the forward pass is all that is wanted of it.
             with self._fabric.autocast():

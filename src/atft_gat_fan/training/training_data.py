@@ -3,6 +3,7 @@
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from atft_gat_fan.errors import DataError
@@ -13,7 +14,9 @@ from atft_gat_fan.types import DayBatch
 class TrainingData(Protocol):
     """Batches of a run, by position of the panel day.
 
-    `blocks(epoch)` is the epoch's order of (first day, number of days), a function of seed and epoch only.
+    `blocks(epoch)` is the epoch's order of (first day, number of days), a function of seed and epoch only;
+    `valid_blocks()` covers the validation days. `batch` may run in other threads, ahead of its use; `to_device` gives
+    the inputs of the network, which may be valid until it is called again.
     """
 
     @property
@@ -21,7 +24,11 @@ class TrainingData(Protocol):
 
     def blocks(self, epoch: int) -> list[tuple[int, int]]: ...
 
+    def valid_blocks(self) -> list[tuple[int, int]]: ...
+
     def batch(self, first: int, count: int) -> DayBatch: ...
+
+    def to_device(self, batch: DayBatch, device: torch.device) -> DayBatch: ...
 
 
 def step_groups(data: TrainingData, settings: TrainSettings, epoch: int) -> list[list[tuple[int, int]]]:

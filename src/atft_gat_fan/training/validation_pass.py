@@ -1,6 +1,6 @@
 """Scoring a split with the model as it is: evaluation mode, no gradients, every day once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,25 +27,15 @@ class ValidationScores:
         return mean(np.array(self.rank_ic_by_horizon))
 
 
-def consecutive_blocks(days: NDArray[np.int64], batch_days: int) -> list[tuple[int, int]]:
-    """(first, count) blocks of at most `batch_days` consecutive positions that cover increasing `days`."""
-    breaks = np.flatnonzero(np.diff(days) != 1) + 1
-    return [
-        (int(run[start]), min(batch_days, len(run) - start))
-        for run in np.split(days, breaks)
-        for start in range(0, len(run), batch_days)
-    ]
-
-
 def score_days(
     runtime: Runtime,
     model: ATFT_GAT_FAN,
     objective: Objective,
-    batches: Callable[[int, int], DayBatch],
-    blocks: Sequence[tuple[int, int]],
+    batches: Iterable[DayBatch],
     stop_requested: Callable[[], bool],
+    to_device: Callable[[DayBatch, torch.device], DayBatch] = DayBatch.to,
 ) -> ValidationScores | None:
-    """Scores over the days of `blocks`; None where a stop was requested meanwhile. The model keeps its mode."""
+    """Scores over the days of `batches`; None where a stop was requested meanwhile. The model keeps its mode."""
     daily: list[NDArray[np.float64]] = []
     loss_sum: torch.Tensor | float = 0.0
     labelled_days: torch.Tensor | int = 0
@@ -53,11 +43,10 @@ def score_days(
     model.eval()
     try:
         with torch.no_grad():
-            for first, count in blocks:
+            for batch in batches:
                 if stop_requested():
                     return None
-                batch = batches(first, count)
-                prepared = objective.prepare(batch).to(runtime.fabric.device)
+                prepared = to_device(objective.prepare(batch), runtime.fabric.device)
                 with runtime.fabric.autocast():
                     forecast = model.forecast(prepared)
                 counts = objective.labelled_days([prepared])

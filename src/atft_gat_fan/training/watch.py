@@ -1,6 +1,6 @@
 """What a training is watched by: the numbers of its events `train` and `watch`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -25,8 +25,16 @@ QUANTILES = {"p5": 0.05, "p50": 0.50, "p95": 0.95}
 class Watch:
     """Reads optimizer and weights between steps; changes nothing."""
 
-    def __init__(self, settings: TrainSettings, runtime: Runtime, optimizer: Optimizer, weights: Weights) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        runtime: Runtime,
+        optimizer: Optimizer,
+        weights: Weights,
+        to_device: Callable[[DayBatch, torch.device], DayBatch] = DayBatch.to,
+    ) -> None:
         self._settings, self._runtime, self._optimizer, self._weights = settings, runtime, optimizer, weights
+        self._to_device = to_device
         self._probe: DayBatch | None = None
         self._mark = (0, 0.0)
 
@@ -89,7 +97,7 @@ class Watch:
         self, name: str, model: ATFT_GAT_FAN, in_training: list[FreqDropout], key: RandomKey
     ) -> dict[str, float]:
         assert self._probe is not None
-        batch = self._probe.to(self._runtime.fabric.device)
+        batch = self._to_device(self._probe, self._runtime.fabric.device)
         with _evaluating(model), torch.no_grad(), self._runtime.fabric.autocast():
             for module in in_training:
                 module.train()
