@@ -29,7 +29,7 @@ def sector_returns(num_days: int = NUM_DAYS, num_stocks: int = NUM_STOCKS, *, mi
 
 def lists(graph: Graph, day: int, stocks: np.ndarray | None = None) -> list[dict[int, float]]:
     """Per stock its neighbours and their correlation, without itself."""
-    found = graph.at(np.array([day]), stocks)
+    found = graph.at(np.array([day]), *everyone(1) if stocks is None else (stocks, np.ones((1, len(stocks)), bool)))
     rows = zip(found.index[0], found.mask[0], found.edge[0, :, :, 0], strict=True)
     return [dict(zip(i[m][1:].tolist(), e[m][1:].tolist(), strict=True)) for i, m, e in rows]
 
