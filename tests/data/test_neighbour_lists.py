@@ -31,7 +31,7 @@ def test_chunks_and_threads_change_no_list(
     before = torch.get_num_threads()
     found = []
     try:
-        for threads, chunk_numbers in ((1, 2**18), (3, 2**18), (2, 2**14), (1, 2**30)):
+        for threads, chunk_numbers in ((1, 2**17), (3, 2**17), (2, 2**14), (1, 2**30)):
             torch.set_num_threads(threads)
             monkeypatch.setattr(correlation, "CHUNK_NUMBERS", chunk_numbers)
             found.append(neighbour_lists(returns, sector, config))
