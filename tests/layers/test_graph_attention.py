@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import GATConv
 
+from atft_gat_fan.layers import graph_attention
 from atft_gat_fan.layers.graph_attention import GraphAttention
 from atft_gat_fan.types import Neighbours
 
@@ -140,16 +141,45 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 
 @pytest.mark.parametrize("chunk_size", [1, 4, STOCKS, 500])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_bits_depend_on_neither_chunks_nor_threads(chunk_size: int, threads: int) -> None:
+def test_chunks_change_nothing(chunk_size: int) -> None:
     expected = output_and_gradients(own_form, layer(), features(), random_neighbours())
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    found = output_and_gradients(own_form, layer(chunk_size), features(), random_neighbours())
+    assert torch.equal(found[0], expected[0])
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-13)
+
+
+def test_without_a_chunk_size_large_days_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    attend = graph_attention.attend_to_neighbours
+
+    def counted(*args: Any, **kwargs: Any) -> torch.Tensor:
+        calls.append(args[2].shape[0])
+        return attend(*args, **kwargs)
+
+    monkeypatch.setattr(graph_attention, "attend_to_neighbours", counted)
+    layer()(features(), random_neighbours())
+    monkeypatch.setattr(graph_attention, "CHUNK_LOGITS", 4 * DAYS * SLOTS * HEADS)
+    layer()(features(), random_neighbours())
+    assert calls == [DAYS * STOCKS, *(DAYS * stocks for stocks in (4, 4, 3))]
+
+
+def test_bits_do_not_depend_on_the_threads() -> None:
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randint(4000, (4000, 16), generator=generator)
+    shapes = ((4000, 4, 8), (4000, 4), (4000, 4), (4000, 4, 16))
+    tensors = [torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes]
+    mask = torch.rand(index.shape, generator=generator) < 0.8
+    mask[:, 0] = True
+    before, found = torch.get_num_threads(), []
     try:
-        found = output_and_gradients(own_form, layer(chunk_size), features(), random_neighbours())
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            y = graph_attention.attend_to_neighbours(*tensors, index, mask, temperature=2.0)
+            found.append((y, *torch.autograd.grad(y.square().sum(), tensors)))
     finally:
         torch.set_num_threads(before)
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_gathered_neighbours_are_never_in_memory_all_at_once() -> None:
@@ -167,7 +197,7 @@ def test_gathered_neighbours_are_never_in_memory_all_at_once() -> None:
         return max(sizes)
 
     assert largest(plain_form, layer()) == DAYS * STOCKS * SLOTS * HIDDEN
-    assert largest(own_form, layer(chunk_size=2)) <= DAYS * STOCKS * SLOTS * HEADS
+    assert largest(own_form, layer()) <= DAYS * STOCKS * SLOTS * HEADS
 
 
 def test_two_uses_in_one_graph_add_their_gradients() -> None:

@@ -12,8 +12,8 @@ from atft_gat_fan.types import Neighbours
 
 NEGATIVE_SLOPE = 0.2
 
-GATHERED_NUMBERS = 2**18
-"""Neighbours' values gathered at a time unless `chunk_size` says otherwise: 1 MiB in float32, a core's cache."""
+CHUNK_LOGITS = 2**22
+"""Logits at a time unless `chunk_size` says otherwise: 16 MiB in float32, and the work beside them in proportion."""
 
 
 class GraphAttention(nn.Module):
@@ -26,8 +26,8 @@ class GraphAttention(nn.Module):
     of every neighbour list must be the stock itself, unmasked: the softmax is then defined for a stock without
     neighbours.
 
-    Forward, the neighbours are summed where they lie. Backward, those of `chunk_size` query stocks are gathered at a
-    time (None: as many as `GATHERED_NUMBERS` allows), so that memory never holds all; the bits do not depend on it.
+    Neighbours are summed where they lie, forward and backward: they are never gathered side by side. `chunk_size`
+    query stocks are computed at a time, with all days (None: as many as `CHUNK_LOGITS` allows).
     """
 
     no_decay: ClassVar[frozenset[str]] = frozenset({"bias"})
@@ -60,40 +60,38 @@ class GraphAttention(nn.Module):
         days, stocks, hidden = x.shape
         values = self.projection(x).view(days * stocks, self.num_heads, -1)
         source = (values * self.attention_source).sum(-1)
-        target = (values * self.attention_target).sum(-1)
-        edge = functional.linear(neighbours.edge, self.attention_edge).flatten(0, 1).transpose(1, 2)
+        target = (values * self.attention_target).sum(-1).view(days, stocks, -1)
+        edge = functional.linear(neighbours.edge, self.attention_edge).transpose(2, 3)
         index = neighbours.index + stocks * torch.arange(days, device=x.device).view(-1, 1, 1)
-        attended = attend_to_neighbours(
-            values.to(source.dtype),  # autocast projects in bfloat16; weights and sums stay as the attention vectors
-            source,
-            target,
-            edge.to(source.dtype),
-            index.flatten(0, 1),
-            neighbours.mask.flatten(0, 1),
-            temperature=self.temperature,
-            chunk_size=self.chunk_size or max(1, GATHERED_NUMBERS // (index.shape[-1] * hidden)),
-        )
-        output: Tensor = attended.reshape(x.shape) + self.bias
+        # Autocast projects in bfloat16; weights and sums stay as the attention vectors are.
+        values, edge = values.to(source.dtype), edge.to(source.dtype)
+
+        chunk_size = self.chunk_size or max(1, CHUNK_LOGITS // (days * index.shape[-1] * self.num_heads))
+        parts = zip(*(t.split(chunk_size, dim=1) for t in (target, edge, index, neighbours.mask)), strict=True)
+        chunks = [
+            attend_to_neighbours(values, source, *(t.flatten(0, 1) for t in part), temperature=self.temperature)
+            for part in parts
+        ]
+        output: Tensor = torch.cat([chunk.view(days, -1, hidden) for chunk in chunks], dim=1) + self.bias
         return output
 
 
 def attend_to_neighbours(
     values: Float[Tensor, "rows heads head_size"],
     source: Float[Tensor, "rows heads"],
-    target: Float[Tensor, "rows heads"],
-    edge: Float[Tensor, "rows heads neighbours"],
-    index: Int[Tensor, "rows neighbours"],
-    mask: Bool[Tensor, "rows neighbours"],
+    target: Float[Tensor, "queries heads"],
+    edge: Float[Tensor, "queries heads neighbours"],
+    index: Int[Tensor, "queries neighbours"],
+    mask: Bool[Tensor, "queries neighbours"],
     *,
     temperature: float,
-    chunk_size: int,
-) -> Float[Tensor, "rows heads head_size"]:
-    """Sum of the neighbours' values weighted by the softmax of the logits, for every row (a stock on a day).
+) -> Float[Tensor, "queries heads head_size"]:
+    """Sum of the neighbours' values, weighted by the softmax of their logits. A row is a stock on a day.
 
     Differentiable once in the first four. Sums are taken in a fixed order: bits do not depend on the threads.
     """
     attended: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
-        values, source, target, edge, index, mask, temperature, chunk_size
+        values, source, target, edge, index, mask, temperature
     )
     return attended
 
@@ -111,11 +109,8 @@ class _Attention(torch.autograd.Function):
         index: Tensor,
         mask: Tensor,
         temperature: float,
-        chunk_size: int,
     ) -> Tensor:
-        num_rows, num_heads, head_size = values.shape
-        heads = torch.arange(num_heads, device=index.device)
-        by_head = index.unsqueeze(1) * num_heads + heads.view(-1, 1)
+        by_head = _rows_by_head(index, values.shape[1])
         logits = source.flatten().index_select(0, by_head.flatten()).view_as(by_head)
         logits = logits.add_(target.unsqueeze(-1)).add_(edge)
         falls = logits <= 0
@@ -124,42 +119,43 @@ class _Attention(torch.autograd.Function):
             logits.div_(temperature)
         alpha = torch.softmax(logits.masked_fill_(~mask.unsqueeze(1), float("-inf")), dim=-1)
         ctx.save_for_backward(values, alpha, falls, index)
-        ctx.temperature, ctx.chunk_size = temperature, chunk_size
-        return _weighted_sums(values, by_head.flatten(0, 1), alpha.flatten(0, 1)).view(num_rows, num_heads, head_size)
+        ctx.temperature = temperature
+        attended = _weighted_sums(values, by_head.flatten(0, 1), alpha.flatten(0, 1))
+        return attended.view(*target.shape, values.shape[-1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         values, alpha, falls, index = ctx.saved_tensors
         num_rows, num_heads, head_size = values.shape
-        num_slots = index.shape[-1]
+        gradient = gradient.contiguous()
 
-        # Of alpha, then of the logits.
-        to_edge = torch.empty_like(alpha)
-        table = values.flatten(1)
-        chunks = (tensor.split(ctx.chunk_size) for tensor in (to_edge, gradient, index))
-        for out, of_output, neighbours in zip(*chunks, strict=True):
-            gathered = table.index_select(0, neighbours.flatten()).view(*neighbours.shape, num_heads, head_size)
-            out.copy_((gathered * of_output.unsqueeze(1)).sum(-1).transpose(1, 2))
-        to_edge = alpha * (to_edge - (alpha * to_edge).sum(-1, keepdim=True))
+        to_alpha = _dot_products(values, _rows_by_head(index, num_heads), gradient)
+        to_logits = alpha * (to_alpha - (alpha * to_alpha).sum(-1, keepdim=True))
         if ctx.temperature != 1.0:
-            to_edge /= ctx.temperature
-        to_edge = torch.where(falls, to_edge * NEGATIVE_SLOPE, to_edge)
+            to_logits /= ctx.temperature
+        to_logits = torch.where(falls, to_logits * NEGATIVE_SLOPE, to_logits)
 
         # What flows back along an edge is summed at its source: edges in order of their sources, a bag a source.
         order = torch.argsort(index.flatten(), stable=True)
         counts = torch.bincount(index.flatten(), minlength=num_rows)
         starts = counts.cumsum(0) - counts
-        to_source = functional.embedding_bag(order, to_edge.transpose(1, 2).reshape(-1, num_heads), starts, mode="sum")
+        to_edges = to_logits.transpose(1, 2).reshape(-1, num_heads)
+        to_source = functional.embedding_bag(order, to_edges, starts, mode="sum")
         heads = torch.arange(num_heads, device=index.device).view(-1, 1)
         to_values = _weighted_sums(
             gradient,
-            ((order // num_slots) * num_heads + heads).flatten(),
+            ((order // index.shape[-1]) * num_heads + heads).flatten(),
             alpha.transpose(0, 1).reshape(num_heads, -1).index_select(1, order).flatten(),
             (starts + heads * index.numel()).flatten(),
         )
         to_values = to_values.view(num_heads, num_rows, head_size).transpose(0, 1)
-        return to_values, to_source, to_edge.sum(-1), to_edge, None, None, None, None
+        return to_values, to_source, to_logits.sum(-1), to_logits, None, None, None
+
+
+def _rows_by_head(index: Int[Tensor, "queries neighbours"], num_heads: int) -> Int[Tensor, "queries heads neighbours"]:
+    """Where the neighbours' values lie in a table of [rows * heads]."""
+    return index.unsqueeze(1) * num_heads + torch.arange(num_heads, device=index.device).view(-1, 1)
 
 
 def _weighted_sums(
@@ -168,6 +164,21 @@ def _weighted_sums(
     weights: Float[Tensor, "*items"],
     starts: Int[Tensor, " bags"] | None = None,
 ) -> Float[Tensor, "bags head_size"]:
-    """Of each bag the sum of `values` flattened to [rows * heads, head_size]; a row of `index` is a bag."""
+    """Of each bag the sum of rows of the table of [rows * heads]; without `starts`, each row of `index` is a bag."""
     table = values.reshape(-1, values.shape[-1])
     return functional.embedding_bag(index, table, starts, per_sample_weights=weights, mode="sum")
+
+
+def _dot_products(
+    values: Float[Tensor, "rows heads head_size"],
+    by_head: Int[Tensor, "queries heads neighbours"],
+    gradient: Float[Tensor, "queries heads head_size"],
+) -> Float[Tensor, "queries heads neighbours"]:
+    """The derivative of the weighted sums by their weights."""
+    num_bags, size = by_head.shape[0] * by_head.shape[1], by_head.shape[-1]
+    bags = torch.arange(num_bags, device=by_head.device)
+    # What autograd itself calls for `per_sample_weights`; its other way in is to compute the sums again.
+    products: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        gradient.flatten(0, 1), values.flatten(0, 1), by_head.flatten(), bags * size, bags.repeat_interleave(size), 0
+    )
+    return products.view_as(by_head)
