@@ -1,6 +1,9 @@
 """What the graph costs: a refresh of the neighbour lists, and graph attention beside torch_geometric's GATConv.
 
-    python benchmarks/graph.py [--repetitions 9] [--threads 2]
+    OMP_WAIT_POLICY=passive python benchmarks/graph.py [--repetitions 9] [--threads 2]
+
+Waiting passively matters where other processes want the cores: threads that spin at the end of every operation then
+measure each other, not the arithmetic.
 
 Prints a table. The forms of a row take turns, a repetition each, and medians are compared: absolute times belong to
 the machine, the ratios less so. Memory is the peak of what torch allocates on top of inputs and weights.

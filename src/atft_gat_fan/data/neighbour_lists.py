@@ -36,8 +36,9 @@ def neighbour_lists(
     `threshold` in absolute value become neighbours, ties to the first; `same_sector` fills what remains of the slots.
 
     Every refresh is computed afresh. Updating cross-moments instead (the days that enter, less those that leave) saves
-    most of the products but must read and write five stocks x stocks matrices, which is slower at 60 days and takes
-    640 MB at 4,000 stocks, and such sums drift and depend on where they began (`benchmarks/graph.py` measures both).
+    most of the products, but all pairs' sums must be read and written: at 60 days that is never faster and takes twice
+    as long at 4,000 stocks, holding 488 MiB (`benchmarks/graph.py`). Such sums also drift, and depend on where they
+    began.
 
     Rows are computed in chunks by `torch.get_num_threads()` threads, each product by one: the bits are the same for
     any number of them.
