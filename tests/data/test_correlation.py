@@ -3,9 +3,18 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from atft_gat_fan.data.correlation import pairwise_correlation
+from atft_gat_fan.data.correlation import PairwiseCorrelation
 
 DAYS = 30
+
+
+def pairwise_correlation(values: np.ndarray, weights: np.ndarray, min_periods: int) -> np.ndarray:
+    """The matrix, put together from its chunks."""
+    correlation = PairwiseCorrelation(values, weights, min_periods)
+    matrix = np.full((values.shape[1],) * 2, np.inf)
+    for rows in correlation.chunks():
+        matrix[rows] = correlation.rows(rows)
+    return matrix
 
 
 def random_returns(missing: float, num_stocks: int = 8, seed: int = 0) -> np.ndarray:

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from numpy.testing import assert_array_equal
 
 from atft_gat_fan.config.schema import GraphConfig
 from atft_gat_fan.data.graph import Graph, build_graph, refresh_days
+from atft_gat_fan.types import Neighbours
 
 NUM_DAYS, NUM_STOCKS = 120, 24
 CONFIG = GraphConfig(lookback=30, min_periods=15, num_neighbours=5, threshold=0.3)
@@ -27,14 +30,31 @@ def sector_returns(num_days: int = NUM_DAYS, num_stocks: int = NUM_STOCKS, *, mi
     return returns.astype(np.float32), sector.astype(np.int64) + 1
 
 
-def lists(graph: Graph, day: int, stocks: np.ndarray | None = None) -> list[dict[int, float]]:
+@dataclass(frozen=True)
+class Panel:
+    """A graph, and who was there."""
+
+    graph: Graph
+    present: np.ndarray
+
+    def at(self, days: np.ndarray, stocks: np.ndarray | None = None) -> Neighbours:
+        stocks = np.arange(self.present.shape[1]) if stocks is None else stocks
+        return self.graph.at(days, stocks, self.present[np.ix_(days, stocks)])
+
+
+def build(returns, days, static, config, present=None) -> Panel:
+    present = ~np.isnan(returns) if present is None else present
+    return Panel(build_graph(returns, days, static, config, present=present), present)
+
+
+def lists(graph: Panel, day: int, stocks: np.ndarray | None = None) -> list[dict[int, float]]:
     """Per stock its neighbours and their correlation, without itself."""
     found = graph.at(np.array([day]), stocks)
     rows = zip(found.index[0], found.mask[0], found.edge[0, :, :, 0], strict=True)
     return [dict(zip(i[m][1:].tolist(), e[m][1:].tolist(), strict=True)) for i, m, e in rows]
 
 
-def is_same(graph: Graph, other: Graph, day: int) -> bool:
+def is_same(graph: Panel, other: Panel, day: int) -> bool:
     left, right = graph.at(np.array([day])), other.at(np.array([day]))
     return all(torch.equal(getattr(left, name), getattr(right, name)) for name in ("index", "mask", "edge"))
 
@@ -59,7 +79,7 @@ def plain_lists(returns: np.ndarray, start: int, day: int, config: GraphConfig) 
 def test_lists_are_those_of_the_plain_definition(config, missing):
     returns, static = sector_returns(missing=missing)
     days = trading_days(NUM_DAYS)
-    graph = build_graph(returns, days, static, config)
+    graph = build(returns, days, static, config)
     starts = refresh_days(days, config.refresh_days)
     num_edges = 0
     for day in range(0, NUM_DAYS, 3):
@@ -74,7 +94,7 @@ def test_lists_are_those_of_the_plain_definition(config, missing):
 def test_slot_0_is_the_stock_itself_and_padding_repeats_it():
     returns, static = sector_returns()
     static[:12:3] = 0  # unknown: in nobody's sector
-    graph = build_graph(returns, trading_days(NUM_DAYS), static, CONFIG)
+    graph = build(returns, trading_days(NUM_DAYS), static, CONFIG)
     found = graph.at(np.arange(NUM_DAYS))
     own = torch.arange(NUM_STOCKS)[:, None].expand_as(found.index)
     assert torch.equal(found.index[..., 0], own[..., 0].expand(NUM_DAYS, -1))
@@ -102,8 +122,8 @@ def test_what_happens_after_a_day_leaves_the_graph_up_to_it_as_it_was(day, seed,
     later, later_present = returns.copy(), present.copy()
     later[day + 1 :] = rng.choice([np.nan, 0.0, 0.5, -0.3], later[day + 1 :].shape)
     later_present[day + 1 :] = rng.random(later[day + 1 :].shape) < 0.5
-    before = build_graph(returns, trading_days(NUM_DAYS), static, config, present=present)
-    after = build_graph(later, trading_days(NUM_DAYS), static, config, present=later_present)
+    before = build(returns, trading_days(NUM_DAYS), static, config, present=present)
+    after = build(later, trading_days(NUM_DAYS), static, config, present=later_present)
     assert all(is_same(before, after, t) for t in range(day + 1))
     assert not is_same(before, after, NUM_DAYS - 1)
 
@@ -111,7 +131,7 @@ def test_what_happens_after_a_day_leaves_the_graph_up_to_it_as_it_was(day, seed,
 def test_independent_noise_has_hardly_any_neighbours():
     rng = np.random.default_rng(0)
     returns = rng.standard_t(5, (260, 100)).astype(np.float32)
-    graph = build_graph(returns, trading_days(260), np.zeros(100, np.int64), GraphConfig())
+    graph = build(returns, trading_days(260), np.zeros(100, np.int64), GraphConfig())
     edges = graph.at(np.arange(60, 260)).mask[..., 1:]
     assert edges.float().mean() < 0.01
     assert edges.sum(-1).float().mean() < 0.1
@@ -119,7 +139,7 @@ def test_independent_noise_has_hardly_any_neighbours():
 
 def test_stocks_that_move_together_find_each_other():
     returns, sector = sector_returns(200, 30, missing=0.0, own=0.4)
-    graph = build_graph(returns, trading_days(200), np.zeros(30, np.int64), GraphConfig(num_neighbours=6))
+    graph = build(returns, trading_days(200), np.zeros(30, np.int64), GraphConfig(num_neighbours=6))
     for stock, found in enumerate(lists(graph, 99)[:-1]):
         assert len(found) == 5
         assert all(sector[other] == sector[stock] for other in found)
@@ -132,7 +152,7 @@ def test_stocks_that_are_absent_have_themselves_alone_and_are_nobodys_neighbour(
     refresh = int(refresh_days(days, CONFIG.refresh_days)[12])
     present[refresh + 1, 4] = False  # absent between two refreshes
     present[refresh, 7] = False  # absent on the very day of the refresh
-    graph = build_graph(returns, days, static, CONFIG, present=present)
+    graph = build(returns, days, static, CONFIG, present=present)
     for day, absent in ((refresh + 1, 4), (refresh, 7), (refresh + 1, 7)):
         found = lists(graph, day)
         assert found[absent] == {}
@@ -144,9 +164,7 @@ def test_permuting_the_stocks_permutes_the_graph():
     returns, static = sector_returns()
     order = np.random.default_rng(1).permutation(NUM_STOCKS)
     days = trading_days(NUM_DAYS)
-    graph, permuted = (
-        build_graph(r, days, s, CONFIG) for r, s in ((returns, static), (returns[:, order], static[order]))
-    )
+    graph, permuted = (build(r, days, s, CONFIG) for r, s in ((returns, static), (returns[:, order], static[order])))
     for day in (40, 77, 119):
         original = lists(graph, day)
         for place, found in enumerate(lists(permuted, day)):
@@ -158,7 +176,7 @@ def test_ties_go_to_the_first_stock():
     rng = np.random.default_rng(0)
     returns = np.repeat(rng.normal(size=(60, 1)), 6, axis=1).astype(np.float32)
     config = GraphConfig(lookback=30, min_periods=15, num_neighbours=3)
-    graph = build_graph(returns, trading_days(60), np.zeros(6, np.int64), config)
+    graph = build(returns, trading_days(60), np.zeros(6, np.int64), config)
     assert [list(found) for found in lists(graph, 59)] == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1], [0, 1]]
 
 
@@ -168,7 +186,7 @@ def test_same_sector_fills_the_slots_that_are_left():
     config = CONFIG.model_copy(update={"threshold": 0.62, "num_neighbours": 7})
     days = trading_days(NUM_DAYS)
     plain, filled = (
-        build_graph(returns, days, static, config.model_copy(update={"same_sector": fill})) for fill in (False, True)
+        build(returns, days, static, config.model_copy(update={"same_sector": fill})) for fill in (False, True)
     )
     for day in refresh_days(days, config.refresh_days):
         present = ~np.isnan(returns[day])
@@ -183,7 +201,7 @@ def test_same_sector_fills_the_slots_that_are_left():
 
 def test_a_subset_of_the_stocks_keeps_the_neighbours_among_it():
     returns, static = sector_returns()
-    graph = build_graph(returns, trading_days(NUM_DAYS), static, CONFIG)
+    graph = build(returns, trading_days(NUM_DAYS), static, CONFIG)
     stocks = np.array([0, 3, 4, 6, 9, 10, 15, 21, 23])
     num_lost = 0
     for day in (50, 119):
@@ -201,12 +219,12 @@ def test_refreshes_depend_on_dates_not_on_where_the_panel_begins():
     starts = refresh_days(days, 5)
     assert_array_equal(np.diff(starts)[1:-1], 5)
     returns, static = sector_returns()
-    graph = build_graph(returns, days, static, CONFIG)
+    graph = build(returns, days, static, CONFIG)
     for begin in (1, 3, 33):
         assert set(days[begin:][refresh_days(days[begin:], 5)][1:]) <= set(days[starts])
-        later = build_graph(returns[begin:], days[begin:], static, CONFIG)
+        later = build(returns[begin:], days[begin:], static, CONFIG)
         for day in range(begin + CONFIG.lookback + 4, NUM_DAYS):
-            assert np.array_equal(graph.index[graph.refresh[day]], later.index[later.refresh[day - begin]])
+            assert lists(graph, day) == lists(later, day - begin)
 
 
 def test_refreshes_follow_weekdays_through_holidays():
@@ -223,7 +241,7 @@ def test_recent_days_count_more_with_a_half_life():
     returns = np.where(np.arange(60)[:, None] < 45, own, common + 0.3 * own).astype(np.float32)
     config = GraphConfig(threshold=0.0, refresh_days=1)
     strength = [
-        lists(build_graph(returns, trading_days(60), np.zeros(2, np.int64), c), 59)[0][1]
+        lists(build(returns, trading_days(60), np.zeros(2, np.int64), c), 59)[0][1]
         for c in (config, config.model_copy(update={"halflife": 8.0}))
     ]
     assert strength[1] > strength[0] + 0.2

@@ -1,10 +1,17 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import GATConv
 
+from atft_gat_fan.layers import graph_attention
 from atft_gat_fan.layers.graph_attention import GraphAttention
 from atft_gat_fan.types import Neighbours
 
@@ -77,33 +84,178 @@ def test_equals_gatconv_with_explicit_self_loops_forward_and_backward() -> None:
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("chunk_size", [1, 4, STOCKS, 50])
+def plain_form(attention: GraphAttention, x: torch.Tensor, neighbours: Neighbours) -> torch.Tensor:
+    """The same function by plain autograd, with all neighbours gathered."""
+    by_head = attention.projection(x).unflatten(-1, (HEADS, -1))
+    source = (by_head * attention.attention_source).sum(-1)
+    target = (by_head * attention.attention_target).sum(-1)
+    day = torch.arange(DAYS).view(-1, 1, 1)
+    edge = torch.nn.functional.linear(neighbours.edge, attention.attention_edge)
+    logits = torch.nn.functional.leaky_relu(source[day, neighbours.index] + target.unsqueeze(2) + edge, 0.2)
+    logits = (logits / attention.temperature).masked_fill(~neighbours.mask.unsqueeze(-1), float("-inf"))
+    alpha = logits.softmax(2).unsqueeze(-1)
+    return (by_head[day, neighbours.index] * alpha).sum(2).flatten(-2) + attention.bias
+
+
+Attend = Callable[[GraphAttention, torch.Tensor, Neighbours], torch.Tensor]
+
+
+def output_and_gradients(
+    attend: Attend, attention: GraphAttention, x: torch.Tensor, neighbours: Neighbours
+) -> tuple[torch.Tensor, ...]:
+    x = x.detach().requires_grad_()
+    y = attend(attention, x, neighbours)
+    probe = torch.randn(y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3)).to(y.dtype)
+    return (y, *torch.autograd.grad((y * probe).sum(), [x, *attention.parameters()]))
+
+
+def own_form(attention: GraphAttention, x: torch.Tensor, neighbours: Neighbours) -> torch.Tensor:
+    return attention(x, neighbours)
+
+
+def in_single(neighbours: Neighbours) -> Neighbours:
+    return Neighbours(neighbours.index, neighbours.mask, neighbours.edge.float())
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("chunk_size", [None, 4])
+def test_output_and_gradients_are_those_of_the_plain_form(temperature: float, chunk_size: int | None) -> None:
+    attention, neighbours = layer(chunk_size, temperature), random_neighbours()
+    expected = output_and_gradients(plain_form, attention, features(), neighbours)
+    found = output_and_gradients(own_form, attention, features(), neighbours)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    in_float32 = output_and_gradients(own_form, attention.float(), features().float(), in_single(neighbours))
+    for one, other in zip(in_float32, expected, strict=True):
+        assert (one - other).norm() <= 1e-6 * other.norm()
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    attention, neighbours = layer(temperature=0.7), random_neighbours()
+    x = features().requires_grad_()
+    assert torch.autograd.gradcheck(lambda value: attention(value, neighbours), [x])
+    assert torch.autograd.gradcheck(
+        lambda edge: attention(x, Neighbours(neighbours.index, neighbours.mask, edge)),
+        [neighbours.edge.requires_grad_()],
+    )
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, STOCKS, 500])
 def test_chunks_change_nothing(chunk_size: int) -> None:
-    results = []
-    for attention in (layer(), layer(chunk_size)):
-        x = features().requires_grad_()
-        y = attention(x, random_neighbours())
-        results.append((y, *torch.autograd.grad(y.square().sum(), [x, *attention.parameters()])))
-        with torch.no_grad():
-            torch.testing.assert_close(attention(x, random_neighbours()), y, rtol=0, atol=1e-13)
-    for one, other in zip(*results, strict=True):
+    expected = output_and_gradients(own_form, layer(), features(), random_neighbours())
+    found = output_and_gradients(own_form, layer(chunk_size), features(), random_neighbours())
+    assert torch.equal(found[0], expected[0])
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-13)
+
+
+def test_without_a_chunk_size_large_days_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    attend = graph_attention.attend_to_neighbours
+
+    def counted(*args: Any, **kwargs: Any) -> torch.Tensor:
+        calls.append(args[2].shape[0])
+        return attend(*args, **kwargs)
+
+    monkeypatch.setattr(graph_attention, "attend_to_neighbours", counted)
+    layer()(features(), random_neighbours())
+    monkeypatch.setattr(graph_attention, "CHUNK_LOGITS", 4 * DAYS * SLOTS * HEADS)
+    layer()(features(), random_neighbours())
+    assert calls == [DAYS * STOCKS, *(DAYS * stocks for stocks in (4, 4, 3))]
+
+
+def test_bits_do_not_depend_on_the_threads() -> None:
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randint(4000, (4000, 16), generator=generator)
+    shapes = ((4000, 4, 8), (4000, 4), (4000, 4), (4000, 4, 16))
+    tensors = [torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes]
+    mask = torch.rand(index.shape, generator=generator) < 0.8
+    mask[:, 0] = True
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            y = graph_attention.attend_to_neighbours(*tensors, index, mask, temperature=2.0)
+            found.append((y, *torch.autograd.grad(y.square().sum(), tensors)))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_gathered_neighbours_are_never_in_memory_all_at_once() -> None:
+    def largest(attend: Attend, attention: GraphAttention) -> int:
+        sizes = []
+
+        class Record(TorchDispatchMode):
+            def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                results = function(*args, **(kwargs or {}))
+                sizes.extend(t.numel() for t in pytree.tree_leaves(results) if isinstance(t, torch.Tensor))
+                return results
+
+        with Record():
+            output_and_gradients(attend, attention, features(), random_neighbours())
+        return max(sizes)
+
+    assert largest(plain_form, layer()) == DAYS * STOCKS * SLOTS * HIDDEN
+    assert largest(own_form, layer()) <= DAYS * STOCKS * SLOTS * HEADS
+
+
+def test_two_uses_in_one_graph_add_their_gradients() -> None:
+    attention, others = layer(), random_neighbours(7)
+
+    def twice(attend: Attend) -> Attend:
+        return lambda attention, x, neighbours: attend(attention, attend(attention, x, neighbours), others)
+
+    found = output_and_gradients(twice(own_form), attention, features(), random_neighbours())
+    expected = output_and_gradients(twice(plain_form), attention, features(), random_neighbours())
+    for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_chunks_never_hold_all_gathered_neighbours() -> None:
-    def largest_saved(attention: GraphAttention) -> int:
-        sizes = []
+def test_autocast_rounds_the_projection_alone() -> None:
+    attention, neighbours = layer().float(), in_single(random_neighbours())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = output_and_gradients(own_form, attention, features().float(), neighbours)
+        expected = output_and_gradients(plain_form, attention, features().float(), neighbours)
+    assert found[0].dtype == expected[0].dtype == torch.float32
+    torch.testing.assert_close(found[0], expected[0], rtol=0, atol=1e-6)
+    for one, other in zip(found[1:], expected[1:], strict=True):
+        # The plain form rounds each edge's share of a gradient to bfloat16, here their sum is.
+        assert (one - other).norm() <= 2**-7 * other.norm()
 
-        def record(tensor: torch.Tensor) -> torch.Tensor:
-            sizes.append(tensor.numel())
-            return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-            attention(features().requires_grad_(), random_neighbours())
-        return max(sizes)
+def test_a_checkpoint_leaves_the_gradients_as_they_are() -> None:
+    def checkpointed(attention: GraphAttention, x: torch.Tensor, neighbours: Neighbours) -> torch.Tensor:
+        return checkpoint(attention, x, neighbours, use_reentrant=False)
 
-    assert largest_saved(layer()) == DAYS * STOCKS * SLOTS * HIDDEN
-    assert largest_saved(layer(chunk_size=2)) <= DAYS * STOCKS * HIDDEN
+    expected = output_and_gradients(own_form, layer(4), features(), random_neighbours())
+    found = output_and_gradients(checkpointed, layer(4), features(), random_neighbours())
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+COMPILED = """
+import torch
+from atft_gat_fan.layers.graph_attention import GraphAttention
+from atft_gat_fan.types import Neighbours
+
+attention = GraphAttention(12, 4, 2, chunk_size=4)
+compiled = torch.compile(attention, backend="aot_eager", fullgraph=True)
+index = torch.arange(10).view(1, 10, 1) + torch.tensor([0, 1, 4]).view(1, 1, 3)
+neighbours = Neighbours(index % 10, torch.ones(1, 10, 3, dtype=torch.bool), torch.rand(1, 10, 3, 2))
+x = torch.randn(1, 10, 12, requires_grad=True)
+for attend in (attention, compiled):
+    y = attend(x, neighbours)
+    gradients = torch.autograd.grad(y.square().sum(), [x, *attention.parameters()])
+    print([tensor.norm().item() for tensor in (y, *gradients)])
+"""
+
+
+@pytest.mark.slow
+def test_the_compiler_takes_it_whole() -> None:
+    # In a process of its own: the shape checks of the tests cannot be compiled.
+    lines = subprocess.run([sys.executable, "-c", COMPILED], check=True, capture_output=True, text=True).stdout
+    own, compiled = (json.loads(line) for line in lines.splitlines())
+    assert compiled == pytest.approx(own, rel=1e-5)
 
 
 def test_a_stock_alone_sees_itself_only() -> None:
@@ -188,7 +340,7 @@ def test_a_low_temperature_sees_the_best_neighbour_alone() -> None:
     torch.testing.assert_close(attention(x, neighbours), seen + attention.bias, rtol=0, atol=1e-7)
 
 
-def test_a_chunk_is_recomputed_at_the_temperature_of_its_forward_pass() -> None:
+def test_gradients_are_those_of_the_temperature_of_the_forward_pass() -> None:
     gradients = []
     for temperature_after in (3.0, 0.1):
         attention = layer(chunk_size=4, temperature=3.0)
