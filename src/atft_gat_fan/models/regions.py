@@ -25,7 +25,7 @@ def run_region(region: Region, module: nn.Module, *inputs: Tensor | None, compil
         return region(module, *inputs)
     days, stocks = next(tensor.shape[-3:-1] for tensor in inputs if tensor is not None)
     outputs = _compiled(region)(module, *(None if tensor is None else _as_rows(tensor) for tensor in inputs))
-    return tuple(output.unflatten(-2, (days, stocks)).squeeze(-4) for output in outputs)
+    return tuple(output.reshape(*output.shape[:-3], days, stocks, -1) for output in outputs)
 
 
 def _as_rows(tensor: Tensor) -> Tensor:
