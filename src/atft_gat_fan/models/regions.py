@@ -30,9 +30,11 @@ def run_region(region: Region, module: nn.Module, *inputs: Tensor | None, compil
 
 def _as_rows(tensor: Tensor) -> Tensor:
     """[..., 1, days * stocks, channels]: to the region, one day of many stocks."""
-    rows = tensor.flatten(-3, -2).unsqueeze(-3)
-    if rows.shape[-2] > 1:
-        torch._dynamo.mark_dynamic(rows, -2)
+    *leading, days, stocks, channels = tensor.shape
+    # A view to memory, but not to autograd: of a view, the compiler would also fix the shape of what it is a view of.
+    rows: Tensor = torch.ops.aten._unsafe_view(tensor.contiguous(), [*leading, 1, days * stocks, channels])
+    if days * stocks > 1:
+        torch._dynamo.mark_dynamic(rows, rows.dim() - 2)
     return rows
 
 
