@@ -133,7 +133,7 @@ def test_a_single_row_is_a_batch() -> None:
 def test_a_copy_computes_with_its_own_weights_and_compiles_nothing() -> None:
     model = compiled(network())
     data = batch(2, 5)
-    average = copy.deepcopy(model).requires_grad_(False).eval()
+    average = copy.deepcopy(model).eval()
     with torch.no_grad():
         before = model.eval().forecast(data).point
         compilations = num_compilations()
