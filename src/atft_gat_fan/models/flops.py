@@ -73,7 +73,7 @@ def _variable_selection(spec: ModelSpec, span: int, stocks: int) -> Iterator[_Pr
         yield _Product(part, rows * variables * width, gradients=1)
     yield _Product(part, rows * size * size)
     yield _Product(part, rows * size * 2 * variables)
-    yield _Product(part, variables * rows * small * small)
+    yield _Product(part, 2 * variables * small * small)  # and into the first layer of each variable's own network
     yield _Product(part, variables * (small + 1) * small * 2 * small)  # the layer before the gate folded into it
     yield _Product(part, variables * rows * small * 2 * small)
     yield _Product(part, rows * small * size)

@@ -8,9 +8,10 @@ from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.models.compiler import compiler_problem
 from atft_gat_fan.training.settings import TrainSettings
 
-WORTH_COMPILING = 5_000_000
-"""Stock-windows from which on compiling pays: it costs about a minute and saves some 25 microseconds each, so it is
-earned back at half of these. Never measured on the way: equal configurations must give equal bits."""
+WORTH_COMPILING = 15_000_000
+"""Stock-windows from which on compiling pays: it costs some 40 seconds where nothing is cached and saves about 6
+microseconds each (default network, 1,000 stocks, 2 cores), so it is earned back at half of these. Never measured on
+the way: equal configurations must give equal bits."""
 
 
 def decide_compile(
