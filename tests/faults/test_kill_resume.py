@@ -172,3 +172,51 @@ def test_a_full_disk_is_named_and_leaves_the_old_checkpoint(runs):
     assert (left["state"]["status"], left["state"]["resumable"]) == ("failed", True)
     assert [event["resumed_from"] for event in events(run, "start")] == [None, 4]
     assert outcome(run) == runs.straight
+
+
+@pytest.fixture(scope="module")
+def compiled_runs(tmp_path_factory) -> Runs:
+    """50 steps plain and compiled, and a compiled run that was killed; without the tests' shape checks."""
+    root = tmp_path_factory.mktemp("compiled")
+    settings = {"max_epochs": 5, "early_stopping": False, "log_every": 1, "checkpoint_every": 20}
+    jobs = [
+        {"run": str(root / "plain"), "settings": {**settings, "compile": False}, "fault": [""]},
+        {"run": str(root / "compiled"), "settings": {**settings, "compile": True}, "fault": [""]},
+        {"run": str(root / "killed"), "settings": {**settings, "compile": True}, "fault": ["batch", 45]},
+        {"run": str(root / "killed"), "settings": {**settings, "compile": True}, "fault": [""]},
+    ]
+    file = root / "jobs.json"
+    file.write_text(json.dumps(jobs))
+    done = subprocess.run([sys.executable, str(WORKER), str(file)], capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [0, 0, -9, 0], done.stderr
+    return Runs(root, {})
+
+
+@pytest.mark.slow
+def test_a_killed_compiled_run_ends_with_the_same_bits(compiled_runs):
+    killed, straight = compiled_runs.path("killed"), compiled_runs.path("compiled")
+    assert outcome(killed) == outcome(straight)
+    starts = events(killed, "start")
+    assert [start["compiled"] for start in starts] == [True, True]
+    assert starts[1]["resumed_from"] == 30
+    assert json.loads((killed / "compiled.json").read_text())
+
+
+@pytest.mark.slow
+def test_compiling_is_recorded_apart_from_the_steps(compiled_runs):
+    run = compiled_runs.path("compiled")
+    (compiling,) = events(run, "compile")
+    assert compiling["seconds"] > 0
+    assert (compiling["step"], events(run, "train")[0]["step"]) == (0, 1)
+    assert not events(compiled_runs.path("plain"), "compile")
+
+
+@pytest.mark.slow
+def test_compiled_losses_are_the_plain_ones_for_50_steps(compiled_runs):
+    plain, compiled = (
+        [event["loss"] for event in events(compiled_runs.path(name), "train")] for name in ("plain", "compiled")
+    )
+    assert len(plain) == 50
+    assert compiled == pytest.approx(plain, rel=1e-4)
+    assert compiled != plain, "else nothing was compiled"

@@ -89,6 +89,7 @@ def train(run: Path, fault: list, settings: dict) -> None:
     save_file(result.model.state_dict(), run / "final.safetensors")
     if result.raw_model_state is not None:
         save_file(result.raw_model_state, run / "final_raw.safetensors")
+    (run / "compiled.json").write_text(json.dumps(result.model.compiled))
     (run / "history.json").write_text(json.dumps([str(record) for record in result.history]))
 
 

@@ -13,7 +13,8 @@ from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.config.schema import DataConfig, GraphConfig
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import StorageError
-from atft_gat_fan.inference.bundle import Bundle, load_bundle, write_bundle
+from atft_gat_fan.inference import bundle as bundle_module
+from atft_gat_fan.inference.bundle import Bundle, apply_numerics, load_bundle, write_bundle
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 
 SPEC = ModelSpec(
@@ -60,6 +61,37 @@ def test_everything_comes_back(folder: Path, model: ATFT_GAT_FAN):
     assert bundle.normalizer.to_json() == NORMALIZER.to_json()
     for name, tensor in model.state_dict().items():
         assert torch.equal(bundle.model.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_model_computes_as_it_was_evaluated(compiled: bool, model: ATFT_GAT_FAN, tmp_path: Path, monkeypatch):
+    model.compiled = compiled
+    write_bundle(
+        tmp_path, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
+        training={},
+    )  # fmt: skip
+    bundle = load_bundle(tmp_path)
+    assert bundle.numerics["compiled"] is compiled
+    assert not bundle.model.compiled, "not before the caller asked for it"
+    monkeypatch.setattr(bundle_module, "compiler_problem", lambda: None)
+    apply_numerics(bundle, warn=pytest.fail)
+    assert bundle.model.compiled is compiled
+
+
+def test_a_compiled_model_without_a_compiler_is_used_as_it_is_and_that_is_said(
+    model: ATFT_GAT_FAN, tmp_path: Path, monkeypatch
+):
+    model.compiled = True
+    write_bundle(
+        tmp_path, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
+        training={},
+    )  # fmt: skip
+    bundle, told = load_bundle(tmp_path), []
+    monkeypatch.setattr(bundle_module, "compiler_problem", lambda: "no g++")
+    apply_numerics(bundle, told.append)
+    assert not bundle.model.compiled
+    assert len(told) == 1
+    assert "no g++" in told[0]
 
 
 def test_the_fingerprint_changes_with_the_weights(folder: Path, model: ATFT_GAT_FAN):

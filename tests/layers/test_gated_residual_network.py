@@ -12,7 +12,7 @@ def rand(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_shapes_are_checked_in_the_tests() -> None:
     with pytest.raises(jaxtyping.TypeCheckError):
-        GroupedGRN(3, 4)(torch.zeros(5, 4))
+        GroupedGRN(3, 4)(torch.zeros(5, 4), torch.zeros(5, 4))
 
 
 def test_gated_linear_unit_follows_equation_5() -> None:
@@ -46,7 +46,7 @@ def test_layers_of_equal_width_have_no_skip_parameters() -> None:
 
 def test_grouped_network_keeps_variables_apart() -> None:
     grouped = GroupedGRN(4, 8).double()
-    x = rand(4, 9, 8).requires_grad_()
-    (gradient,) = torch.autograd.grad(grouped(x)[2, 5].square().sum(), x)
-    touched = gradient.abs().sum(-1) > 0
-    assert touched.nonzero().tolist() == [[2, 5]]
+    x, projected = rand(4, 9, 8).requires_grad_(), rand(4, 9, 8).requires_grad_()
+    for gradient in torch.autograd.grad(grouped(x, projected)[2, 5].square().sum(), [x, projected]):
+        touched = gradient.abs().sum(-1) > 0
+        assert touched.nonzero().tolist() == [[2, 5]]

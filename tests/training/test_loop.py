@@ -362,8 +362,14 @@ def test_a_finished_training_started_again_returns_the_same_result(run, market, 
 
 def test_a_checkpoint_of_another_configuration_is_refused(run, market):
     run(market, max_epochs=1)
-    with pytest.raises(ConfigError, match=r"run\.fresh=true"):
+    with pytest.raises(ConfigError, match=r"this configuration \(other\).*run\.fresh=true"):
         run(market, max_epochs=1, digest="other")
+
+
+def test_a_checkpoint_of_other_data_is_refused_as_such(run, market):
+    run(market, max_epochs=1, data="prices of May")
+    with pytest.raises(ConfigError, match=r"this data \(prices of June\).*other prices.*\(prices of May\)"):
+        run(market, max_epochs=1, data="prices of June")
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(run, market, make_network):

@@ -13,6 +13,7 @@ from atft_gat_fan.training.settings import TrainSettings, WandbSettings, config_
         {"data": {"window": 9}},
         {"train": {"max_epochs": 1}},
         {"model": {"dropout": 0}},
+        {"compile": True},
         {"improvements": {"use_ema": True}},
         {"optimizer": {"groups": {"head": {"lr": 2}}}},
     ],
@@ -36,6 +37,18 @@ def test_the_digest_leaves_out_where_and_how_it_runs(change):
     assert config_digest(Config.model_validate(change)) == config_digest(Config())
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"improvements": {"use_ema": True}}, {"ema": {"enabled": True}}),
+        ({"improvements": {"huber_loss": True}}, {"loss": {"type": "huber"}}),
+    ],
+)
+def test_two_names_of_one_switch_are_one_configuration(one, other):
+    assert config_digest(Config.model_validate(one)) == config_digest(Config.model_validate(other))
+    assert config_digest(Config.model_validate(one)) != config_digest(Config())
+
+
 def test_every_knob_of_the_configuration_arrives():
     config = Config.model_validate(
         {
@@ -45,6 +58,7 @@ def test_every_knob_of_the_configuration_arrives():
             "warmup_steps": 4,
             "scheduler": "linear",
             "amp": "bf16",
+            "compile": True,
             "run": {"device": "cpu"},
             "data": {"horizons": [1, 4], "num_workers": 18},
             "labels": {"transform": "rank"},
@@ -77,6 +91,7 @@ def test_every_knob_of_the_configuration_arrives():
         warmup_steps=4,
         scheduler="linear",
         amp="bf16",
+        compile=True,
         device="cpu",
         horizons=(1, 4),
         label_transform="rank",

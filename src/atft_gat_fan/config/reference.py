@@ -20,7 +20,8 @@ Every key, as `atft train` takes it: `atft train optimizer.lr=0.002 data.horizon
 the files it names are laid over these defaults; `atft train --dry-run` prints what comes out. A key that is not here is
 refused with the nearest name. Returns are fractions, never percent; days are trading days; shares lie between 0 and 1.
 
-Written by `make docs` from `src/atft_gat_fan/config/schema.py`, and compared with it by the tests: edit that file.
+Written by `make docs` from `src/atft_gat_fan/config/schema.py` and the sections it joins, and compared with them by the
+tests: edit those files.
 """
 COLUMNS = ("key", "type", "default", "meaning")
 

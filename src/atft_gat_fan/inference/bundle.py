@@ -9,7 +9,7 @@ beside them, for comparison: inference does not need them. Loading reads numbers
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from atft_gat_fan.config.schema import DataConfig, GraphConfig
 from atft_gat_fan.data.durable_files import replace_durably, strict_json
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import StorageError
+from atft_gat_fan.models.compiler import compiler_problem
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 
 FORMAT = 1
@@ -85,7 +86,7 @@ def write_bundle(
         "normalizer": normalizer.to_json(),
         "static_categories": list(static_categories),
         "training": training,
-        "numerics": numerics_stamp(),
+        "numerics": numerics_stamp(compiled=model.compiled),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,16 +141,34 @@ def load_bundle(folder: Path) -> Bundle:
         ) from error
 
 
+def apply_numerics(bundle: Bundle, warn: Callable[[str], None]) -> None:
+    """Let the bundle's model compute as the one that was evaluated, compiled if that was.
+
+    Where this machine cannot compile, `warn` says so and the scores differ by rounding.
+    """
+    if not bundle.numerics["compiled"]:
+        return
+    problem = compiler_problem()
+    if problem is None:
+        bundle.model.compiled = True
+    else:
+        warn(
+            f"the model was trained with torch.compile, which does not work here ({problem}): its scores will differ "
+            "from the evaluation's by rounding; install g++ for the same bits"
+        )
+
+
 def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
     return save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
-def numerics_stamp() -> dict[str, Any]:
-    """Versions and settings under which bits are comparable."""
+def numerics_stamp(*, compiled: bool) -> dict[str, Any]:
+    """Versions and settings under which bits are comparable; `compiled`: by torch.compile."""
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "dtype": "float32",
+        "compiled": compiled,
     }

@@ -83,7 +83,7 @@ class GatedResidualNetwork(nn.Module):
 
 
 class GroupedGRN(nn.Module):
-    """One small gated residual network per variable, all of them in four kernels and no loop.
+    """One small gated residual network per variable, all of them in a few kernels and no loop.
 
     Variables come first, so that every matrix product is one contiguous batched product with
     weights [variables, size, size]. No context, no dropout.
@@ -109,8 +109,11 @@ class GroupedGRN(nn.Module):
             if not name.startswith("norm"):
                 nn.init.uniform_(parameter, -bound, bound)
 
-    def forward(self, x: Float[Tensor, "variables rows size"]) -> Float[Tensor, "variables rows size"]:
-        hidden = functional.elu(torch.baddbmm(self.input_bias.unsqueeze(1), x, self.input_weight))
+    def forward(
+        self, x: Float[Tensor, "variables rows size"], projected: Float[Tensor, "variables rows size"]
+    ) -> Float[Tensor, "variables rows size"]:
+        """`projected` is W2 x + b2 (`input_weight`, `input_bias`), to which the caller has a cheaper way than x."""
+        hidden = functional.elu(projected)
         # Nothing stands between W1 and the gate, so they are multiplied once instead of applied to every row.
         gate_weight = torch.bmm(self.hidden_weight, self.gate_weight)
         gate_bias = torch.baddbmm(self.gate_bias.unsqueeze(1), self.hidden_bias.unsqueeze(1), self.gate_weight)

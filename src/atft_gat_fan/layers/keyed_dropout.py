@@ -36,15 +36,30 @@ class KeyedDropout(nn.Module):
         self, x: Float[Tensor, "*window days stocks channels"], dates: Sequence[int], key: RandomKey | None
     ) -> Float[Tensor, "*window days stocks channels"]:
         """`dates` are the days since 1970-01-01 of the days axis; without a key they are not looked at."""
+        mask = self.mask((x.shape[-3], x.shape[-2], x.shape[-1]), dates, key, dtype=x.dtype, device=x.device)
+        return x if mask is None else x * mask
+
+    def mask(
+        self,
+        shape: tuple[int, int, int],
+        dates: Sequence[int],
+        key: RandomKey | None,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> Float[Tensor, "days stocks channels"] | None:
+        """What `forward` multiplies by, 0 or 1 / (1 - p), for callers that compute without randomness; None: nothing.
+
+        `shape` is (days, stocks, channels).
+        """
         if not self.training or self.p == 0:
-            return x
-        shape = x.shape[-3:]
+            return None
+        keep = torch.empty(shape, dtype=dtype, device=device)
         if key is None:
-            return x * functional.dropout(x.new_ones(shape), self.p)
+            return functional.dropout(keep.fill_(1.0), self.p)
         assert len(dates) == shape[0], f"{shape[0]} days but {len(dates)} dates"
-        keep = torch.empty(shape, dtype=x.dtype, device=x.device)
-        generator = torch.Generator(x.device)
-        for mask, date in zip(keep, dates, strict=True):
+        generator = torch.Generator(device)
+        for day, date in zip(keep, dates, strict=True):
             seed = int(key.sequence(date, self.layer).generate_state(1, np.uint64)[0] >> 1)
-            mask.bernoulli_(1 - self.p, generator=generator.manual_seed(seed))
-        return x * keep.div_(1 - self.p)
+            day.bernoulli_(1 - self.p, generator=generator.manual_seed(seed))
+        return keep.div_(1 - self.p)

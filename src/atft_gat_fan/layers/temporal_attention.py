@@ -39,6 +39,7 @@ class TemporalAttention(nn.Module):
         # L days need not be computed, only projected queries and one weighted mean.
         key_weight = self.key.weight.view(self.num_heads, self.head_size, -1)
         probes = torch.einsum("rhc,hce->rhe", query, key_weight) * self.head_size**-0.5
-        weights = torch.softmax(torch.bmm(probes, rows.transpose(1, 2)), dim=-1).mean(1, keepdim=True)
-        attended: Tensor = self.output(self.value(torch.bmm(weights, rows).squeeze(1)))
+        # Rows on the left: the gradient of a product lies as its left factor does, and that of `x` is read time-major.
+        weights = torch.softmax(torch.bmm(rows, probes.transpose(1, 2)), dim=1).mean(2)
+        attended: Tensor = self.output(self.value(torch.bmm(weights.unsqueeze(1), rows).squeeze(1)))
         return attended.view(days, stocks, -1), weights.view(days, stocks, -1)

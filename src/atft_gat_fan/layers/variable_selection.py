@@ -39,8 +39,13 @@ class VariableSelection(nn.Module):
         """The mixed variables and the selection weights (non-negative, sum 1)."""
         weights = torch.softmax(self._selection_logits(x, context, dropout), dim=-1)
         by_variable = x.flatten(0, 1).t().contiguous().unsqueeze(-1)
-        embedded = torch.addcmul(self.embedding_bias.unsqueeze(1), by_variable, self.embedding_weight.unsqueeze(1))
-        processed = self.variables(embedded)
+        scale, offset = self.embedding_weight.unsqueeze(1), self.embedding_bias.unsqueeze(1)
+        embedded = torch.addcmul(offset, by_variable, scale)
+        # Affine in x as the embedding itself: no product of every row with a matrix.
+        networks = self.variables
+        projected_offset = torch.baddbmm(networks.input_bias.unsqueeze(1), offset, networks.input_weight)
+        projected = torch.addcmul(projected_offset, by_variable, torch.bmm(scale, networks.input_weight))
+        processed = networks(embedded, projected)
         mixed = (processed * weights.flatten(0, 1).t().unsqueeze(-1)).sum(0)
         hidden: Tensor = self.output(mixed)
         return hidden.view(*x.shape[:2], -1), weights

@@ -1,8 +1,7 @@
 """The network: variable selection, temporal encoding, graph attention, one head per horizon."""
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +18,7 @@ from atft_gat_fan.layers.horizon_heads import HorizonHeads
 from atft_gat_fan.layers.keyed_dropout import KeyedDropout
 from atft_gat_fan.layers.layer_scale import LayerScale
 from atft_gat_fan.layers.variable_selection import VariableSelection
+from atft_gat_fan.models.regions import run_region
 from atft_gat_fan.models.roles import ParameterRole, parameter_roles
 from atft_gat_fan.models.spec import spec_from_mapping
 from atft_gat_fan.models.temporal_encoder import TemporalEncoder
@@ -82,6 +82,18 @@ class ATFT_GAT_FAN(nn.Module):
         num_horizons = len(spec.horizons)
         scale = LayerScale(num_horizons, spec.head_layer_scale) if spec.head_layer_scale is not None else None
         self.heads = HorizonHeads(size, num_horizons, spec.quantiles, init_std=spec.head_init_std, scale=scale)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether variable selection and temporal encoding run through torch.compile; the same numbers to rounding.
+
+        Set it before the first forward pass; `models.compiler.compiler_problem` tells whether the machine can.
+        """
+        return self.temporal.compiled
+
+    @compiled.setter
+    def compiled(self, value: bool) -> None:
+        self.temporal.compiled = value
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """Layer group and weight decay of every parameter, by name, as the layers declare it."""
@@ -169,23 +181,40 @@ class ATFT_GAT_FAN(nn.Module):
         context = category.unsqueeze(0) if category is not None else None
         if known is not None:
             context = known if context is None else context + known
-        dropout = partial(self.selection_dropout, key=key)
         if self._recompute:
             context = context.expand(len(features), -1, -1) if context is not None else None
             parts = [
                 self._recomputed(
-                    self.variable_selection,
+                    self._select_variables,
                     key,
                     features[day],
                     context[day] if context is not None else None,
-                    partial(dropout, dates=dates[day]),
+                    dates[day],
+                    key,
                 )
                 for day in (slice(position, position + 1) for position in range(len(features)))
             ]
             hidden, weights = (torch.cat(part) for part in zip(*parts, strict=True))
         else:
-            hidden, weights = self.variable_selection(features, context, partial(dropout, dates=dates))
+            hidden, weights = self._select_variables(features, context, dates, key)
         return (hidden if known is None else hidden + known), weights
+
+    def _select_variables(
+        self, features: Tensor, context: Tensor | None, dates: Sequence[int], key: RandomKey | None
+    ) -> tuple[Tensor, Tensor]:
+        days, stocks, _ = features.shape
+        device = features.device
+        mask = self.selection_dropout.mask(
+            (days, stocks, self.spec.hidden_size),
+            dates,
+            key,
+            dtype=torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else features.dtype,
+            device=device,
+        )
+        if self.compiled and context is not None:
+            context = context.expand(days, stocks, -1)
+        hidden, weights = run_region(_select, self.variable_selection, features, context, mask, compiled=self.compiled)
+        return hidden, weights
 
     def _encode(
         self, hidden: Tensor, category: Tensor | None, dates: Sequence[int], key: RandomKey | None
@@ -214,7 +243,9 @@ class ATFT_GAT_FAN(nn.Module):
         return self.spec.gradient_checkpointing and torch.is_grad_enabled()
 
     @staticmethod
-    def _recomputed(stage: nn.Module, key: RandomKey | None, *inputs: Any) -> tuple[Tensor, Tensor]:
+    def _recomputed(
+        stage: Callable[..., tuple[Tensor, Tensor]], key: RandomKey | None, *inputs: Any
+    ) -> tuple[Tensor, Tensor]:
         # Keyed dropout draws the same masks again; without a key the global generator has to be wound back.
         result: tuple[Tensor, Tensor] = checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=key is None)
         return result
@@ -236,6 +267,13 @@ class ATFT_GAT_FAN(nn.Module):
             raise ConfigError(
                 f"expected calendar covariates of shape {(span, spec.num_covariates)}, got {tuple(calendar.shape)}"
             )
+
+
+def _select(
+    selection: VariableSelection, features: Tensor, context: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    hidden, weights = selection(features, context, None if mask is None else mask.mul)
+    return hidden, weights
 
 
 def _check(spec: ModelSpec) -> None:

@@ -13,6 +13,7 @@ from atft_gat_fan.layers.frequency_adaptive_norm import FrequencyAdaptiveNorm
 from atft_gat_fan.layers.gated_residual_network import GatedResidualNetwork, GatedSkip
 from atft_gat_fan.layers.keyed_dropout import KeyedDropout
 from atft_gat_fan.layers.temporal_attention import TemporalAttention
+from atft_gat_fan.models.regions import run_region
 from atft_gat_fan.types import RandomKey
 
 
@@ -53,6 +54,8 @@ class TemporalEncoder(nn.Module):
         self.output = GatedResidualNetwork(hidden_size, hidden_size, hidden_size)
         self.fan_skip = GatedSkip(hidden_size, hidden_size) if fan_top_k else None
         _open_forget_gates(self.lstm)
+        self.compiled = False
+        """Whether all but the LSTM runs through torch.compile."""
 
     def forward(
         self,
@@ -62,19 +65,18 @@ class TemporalEncoder(nn.Module):
         key: RandomKey | None,
     ) -> tuple[Float[Tensor, "days stocks hidden"], Float[Tensor, "days stocks window"]]:
         """The encoded days and the attention weights. `dates` are those of the days axis."""
+        _, days, stocks, size = windows.shape
         removed: Tensor | None = None
         if self.fan is not None:
-            windows, removed = self.fan(windows)
+            windows, removed = run_region(_take_out_frequencies, self.fan, windows, compiled=self.compiled)
         if self.freq_dropout is not None:
             windows = self.freq_dropout(windows, dates, key)
-        recurrent = self.lstm_dropout(self._recur(windows, static), dates, key)
-        recurrent = self.lstm_skip(recurrent, windows)
-        attended, attention = self.attention(recurrent)
-        attended = self.attention_dropout(attended, dates, key)
-        encoded = self.attention_skip(attended, recurrent[-1])
-        encoded = self.output(encoded, dropout=partial(self.output_dropout, dates=dates, key=key))
-        if self.fan_skip is not None:
-            encoded = self.fan_skip(removed, encoded)
+        recurrent = self._recur(windows, static)
+        masks = [
+            dropout.mask((days, stocks, size), dates, key, dtype=recurrent.dtype, device=recurrent.device)
+            for dropout in (self.lstm_dropout, self.attention_dropout, self.output_dropout)
+        ]
+        encoded, attention = run_region(_attend, self, recurrent, windows, removed, *masks, compiled=self.compiled)
         return encoded, attention
 
     def _recur(self, windows: Tensor, static: Tensor | None) -> Tensor:
@@ -87,6 +89,34 @@ class TemporalEncoder(nn.Module):
             state = (torch.tanh(by_layer[0]), by_layer[1])
         recurrent: Tensor = self.lstm(windows.flatten(1, 2), state)[0]
         return recurrent.view(length, days, stocks, -1)
+
+
+def _take_out_frequencies(fan: FrequencyAdaptiveNorm, windows: Tensor) -> tuple[Tensor, Tensor]:
+    residual, removed = fan(windows)
+    return residual, removed
+
+
+def _attend(
+    encoder: TemporalEncoder,
+    recurrent: Tensor,
+    windows: Tensor,
+    removed: Tensor | None,
+    recurrent_mask: Tensor | None,
+    attention_mask: Tensor | None,
+    output_mask: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """What follows the LSTM: its skip, the attention of the last day, the last network, and what FAN took out."""
+    recurrent = encoder.lstm_skip(_masked(recurrent, recurrent_mask), windows)
+    attended, attention = encoder.attention(recurrent)
+    encoded = encoder.attention_skip(_masked(attended, attention_mask), recurrent[-1])
+    encoded = encoder.output(encoded, dropout=partial(_masked, mask=output_mask))
+    if encoder.fan_skip is not None:
+        encoded = encoder.fan_skip(removed, encoded)
+    return encoded, attention
+
+
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask
 
 
 def _open_forget_gates(lstm: nn.LSTM) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from atft_gat_fan.config.load import read_config
-from atft_gat_fan.inference.bundle import load_bundle
+from atft_gat_fan.inference.bundle import apply_numerics, load_bundle
 from atft_gat_fan.runs.assembly import assemble
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.report import write_report
@@ -23,6 +23,7 @@ def evaluate_run(run: Path, split: Literal["valid", "test"], console: Console) -
     bundle = load_bundle(run / BUNDLE)
     config = read_config(run / CONFIG)
     prepare_process(config.run.num_threads)
+    apply_numerics(bundle, console.print)
     with Stages(console) as stages:
         assembly = assemble(config, stages, bundle.normalizer)
         evaluations = score_and_measure(run, assembly, bundle.model, stages)

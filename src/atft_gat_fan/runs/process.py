@@ -1,6 +1,7 @@
 """How this process computes: threads, memory, device. Set once, before the first tensor of a run."""
 
 import ctypes
+import os
 import platform
 
 import torch
@@ -13,10 +14,16 @@ LARGEST = 2**31 - 1
 
 
 def prepare_process(num_threads: int | None) -> None:
-    """Fix the number of threads (results are bit-identical for one number only) and keep freed memory."""
+    """Fix the number of threads (results are bit-identical for one number only), keep freed memory, and let a GPU
+    compute what a CPU would: in float32 and in one order.
+    """
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     keep_freed_memory()
+    # cuDNN rounds the LSTM's float32 to TF32 by default; cuBLAS needs its workspace fixed to add in a fixed order.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def keep_freed_memory() -> None:

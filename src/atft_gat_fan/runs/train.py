@@ -23,7 +23,10 @@ from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.optim import parameter_groups_table
 from atft_gat_fan.training.run_folder import RunFolder
-from atft_gat_fan.training.settings import NOT_IN_DIGEST, TrainSettings, config_digest
+from atft_gat_fan.training.settings import TrainSettings, config_digest, decisive
+
+_UNSEEN: dict[str, Any] = {"run": True, "data": {"cache"}}
+"""Keys of the folder and the place, which nobody needs to be told of."""
 
 
 def train(config: Config, console: Console) -> Path:
@@ -56,7 +59,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     model = build_model(assembly)
     settings = TrainSettings.from_config(config, plan, huber_deltas(assembly))
     # A checkpoint belongs to its data too: other prices under the same configuration are another run.
-    settings = replace(settings, digest=f"{settings.digest}-{assembly.store.fingerprint[:16]}")
+    settings = replace(settings, data=assembly.store.fingerprint[:16], num_stocks=len(assembly.store.codes))
     folder.write_json_atomic("param_groups.json", parameter_groups_table(model, settings))
     result = fit(model, assembly, settings, folder, console)
     write_bundle(
@@ -107,7 +110,7 @@ def _train_metrics(result: FitResult) -> dict[str, Any]:
         "best_step": result.best_step,
         "skipped_steps": result.skipped_steps,
         "stopped": result.reason,
-        "numerics": numerics_stamp(),
+        "numerics": numerics_stamp(compiled=result.model.compiled),
     }
 
 
@@ -117,22 +120,22 @@ def _settle_with_earlier(folder: RunFolder, config: Config, console: Console) ->
     if not written.exists():
         return
     there = read_config(written)
-    decisive = _differences(there, config, NOT_IN_DIGEST)
-    if decisive:
+    other = _differences(decisive(there), decisive(config))
+    if other:
         raise ConfigError(
-            f"{folder.path}: expected a run of this configuration, found another ({'; '.join(decisive)}): its "
+            f"{folder.path}: expected a run of this configuration, found another ({'; '.join(other)}): its "
             "checkpoints cannot go on under these keys; set them back, choose another run.dir, or start over with "
             "run.fresh=true"
         )
-    harmless = _differences(there, config, {"run": True, "data": {"cache"}})
+    harmless = _differences(*(each.model_dump(mode="json", exclude=_UNSEEN) for each in (there, config)))
     if harmless:
         note = f"{'; '.join(harmless)}: changes no weight, so the run goes on"
         console.print(note, style="dim", highlight=False, soft_wrap=True)
 
 
-def _differences(there: Config, now: Config, left_out: dict[str, Any]) -> list[str]:
+def _differences(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Keys of different value, each as `key: old there, new now`."""
-    old, new = (_flat(config.model_dump(mode="json", exclude=left_out)) for config in (there, now))
+    old, new = _flat(there), _flat(now)
     return [f"{key}: {json.dumps(old[key])} there, {json.dumps(new[key])} now" for key in new if old[key] != new[key]]
 
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
-from atft_gat_fan.training.checkpoint import load_newest
+from atft_gat_fan.training.checkpoint import TrainingState, load_newest
+from atft_gat_fan.training.compilation import decide_compile
 from atft_gat_fan.training.history import EpochRecord, History
 from atft_gat_fan.training.loggers import open_logger
 from atft_gat_fan.training.progress import make_display
@@ -57,11 +58,8 @@ def fit(
     """
     damage: list[str] = []
     state = load_newest(folder.checkpoints, damage.append)
-    if state is not None and state.progress["digest"] != settings.digest:
-        raise ConfigError(
-            f"{folder.path}: expected a checkpoint of this configuration ({settings.digest}), found one of another "
-            f"({state.progress['digest']}); choose another run.dir, or start over with run.fresh=true"
-        )
+    if state is not None:
+        _check_origin(state, settings, folder)
     schedule = Schedule(settings.scheduler, planned_steps(data, settings), settings.warmup_steps)
     resumed_step = 0 if state is None else state.step
     with (
@@ -69,6 +67,12 @@ def fit(
         make_display(console, schedule.planned_steps, resumed_step) as display,
         open_logger(settings, folder, resumed_step, display.message) as logger,
     ):
+        model.compiled = decide_compile(
+            settings,
+            schedule.planned_steps,
+            recorded=None if state is None else state.progress["compiled"],
+            message=display.message,
+        )
         session = Session(model, data, settings, folder, schedule, signals, display, logger)
         session.start(state, damage)
         raw = session.run()
@@ -77,6 +81,20 @@ def fit(
     # A signal during the last save: all is stored, but the caller must not begin its next work.
     signals.raise_if_received(f"after step {result.steps}, the last one")
     return result
+
+
+def _check_origin(state: TrainingState, settings: TrainSettings, folder: RunFolder) -> None:
+    """A checkpoint goes on under the configuration and the data it comes from, and no other."""
+    for what, there, here in (
+        ("configuration", state.progress["digest"], settings.digest),
+        ("data", state.progress["data"], settings.data),
+    ):
+        if there != here:
+            other = {"configuration": "one of another", "data": "one made from other prices, features, codes or days"}
+            raise ConfigError(
+                f"{folder.path}: expected a checkpoint of this {what} ({here}), found {other[what]} ({there}); bring "
+                f"back the {what} it was made with, choose another run.dir, or start over with run.fresh=true"
+            )
 
 
 def _sum_up(model: ATFT_GAT_FAN, history: History, raw: dict[str, Tensor] | None) -> FitResult:

@@ -92,6 +92,8 @@ class Session:
         self._log(
             "start",
             digest=self._settings.digest,
+            data=self._settings.data,
+            compiled=self._model.compiled,
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),
             planned_steps=self._schedule.planned_steps,
             warmup_steps=self._schedule.effective_warmup,
@@ -107,6 +109,8 @@ class Session:
         Returns the raw weights behind averaged ones, else None. A stop signal raises InterruptedRunError.
         """
         self._model.train()
+        if self._model.compiled and self.history.reason is None:
+            self._compile()
         while self.history.reason is None:
             self._train_epoch()
             self._validate()
@@ -115,6 +119,22 @@ class Session:
         self._set_temperature(self._model, self._temperature.final)
         self._model.eval()
         return raw
+
+    def _compile(self) -> None:
+        """Run each kind of forward and backward pass once, so that no step pays for compiling. Changes nothing."""
+        self._display.message("compiling the network: up to some minutes the first time, less once it is cached")
+        began = time.monotonic()
+        first, *_ = step_groups(self._data, self._settings, epoch=0)[0]
+        self._train_step.rehearse([self._data.batch(*first)])
+        score_days(
+            self._runtime,
+            self._weights.evaluated,
+            self._objective,
+            self._data.batch,
+            consecutive_blocks(self._data.valid_days, self._settings.batch_size)[:1],
+            stop_requested=lambda: False,
+        )
+        self._log("compile", seconds=time.monotonic() - began)
 
     def _train_epoch(self) -> None:
         """Train the steps of the epoch that are not done yet."""
@@ -229,6 +249,8 @@ class Session:
         history.peak_rss_bytes = max(history.peak_rss_bytes, peak_rss_bytes())
         progress = {
             "digest": self._settings.digest,
+            "data": self._settings.data,
+            "compiled": self._model.compiled,
             "history": history.to_json(),
             "scaler": None if scaler is None else scaler.state_dict(),
         }

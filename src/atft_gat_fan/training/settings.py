@@ -37,13 +37,16 @@ class TrainSettings:
     `batch_size` is in trading days; `horizon_weights`, `quantiles` and `huber_deltas` (one a horizon, in the unit
     of the transformed labels; None: squared error) are those of the loss; `optimizer_groups` multiply `lr` and
     `weight_decay`; `checkpoint_every` is in steps, or minutes as `10m`; `num_workers` threads prepare the next batches.
-    `digest` names everything that decides the weights: a checkpoint is resumed only under the digest it
-    was written with.
+    `digest` names everything in the configuration that decides the weights, `data` the panel they are learned from: a
+    checkpoint is resumed only under those it was written with. `num_stocks` of the panel tell how much there is to
+    compute.
     """
 
     digest: str
     horizons: tuple[int, ...]
     horizon_weights: tuple[float, ...]
+    data: str = ""
+    num_stocks: int = 0
     seed: int = 42
     batch_size: int = 8
     accumulate: int = 1
@@ -57,6 +60,7 @@ class TrainSettings:
     weight_decay: float = 0.01
     clip_norm: float | None = 1.0
     amp: Literal["none", "bf16", "fp16"] = "none"
+    compile: Literal["auto"] | bool = "auto"
     init_scale: float = 65536.0
     label_transform: Literal["raw", "zscore", "rank"] = "raw"
     quantiles: tuple[float, ...] = ()
@@ -100,6 +104,7 @@ class TrainSettings:
             weight_decay=config.optimizer.weight_decay,
             clip_norm=config.optimizer.clip_norm,
             amp=config.amp,
+            compile=config.compile,
             init_scale=config.grad_scaler.init_scale,
             label_transform=config.labels.transform,
             quantiles=config.model.quantiles,
@@ -128,5 +133,14 @@ class TrainSettings:
 
 def config_digest(config: Config) -> str:
     """Fingerprint of the parts of a configuration that decide the weights."""
-    relevant = config.model_dump(mode="json", exclude=NOT_IN_DIGEST)
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(decisive(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def decisive(config: Config) -> dict[str, Any]:
+    """The keys that decide the weights. What two keys switch on appears under one, whichever was used."""
+    values = config.model_dump(mode="json", exclude=NOT_IN_DIGEST)
+    improvements = values["improvements"]
+    values["ema"]["enabled"] |= improvements.pop("use_ema")
+    if improvements.pop("huber_loss"):
+        values["loss"]["type"] = "huber"
+    return values

@@ -86,6 +86,13 @@ class TrainStep:
         by_group = _before_clipping(dict(zip(norms, numbers[2:], strict=False)), numbers[1])
         return StepReport(outcome, numbers[0], tuple(numbers[2 + len(norms) :]), numbers[1], samples, by_group)
 
+    def rehearse(self, batches: Sequence[DayBatch]) -> None:
+        """Compute all that a step on these batches would, and change nothing: what is compiled is compiled then."""
+        prepared = [self._objective.prepare(batch) for batch in batches]
+        labelled_days = self._objective.labelled_days(prepared).clamp(min=1).to(self._fabric.device)
+        self._accumulate(prepared, labelled_days, step=0)
+        self._optimizer.zero_grad()
+
     def _accumulate(self, batches: Sequence[DayBatch], labelled_days: Tensor, step: int) -> tuple[Tensor, Tensor]:
         device, key = self._fabric.device, RandomKey(self._seed, step)
         loss = torch.zeros((), device=device)

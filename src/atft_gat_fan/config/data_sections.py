@@ -1,0 +1,144 @@
+"""Keys of the data: source, features, labels, split and graph."""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from atft_gat_fan.config.section import NonNegative, Positive, PositiveFloat, Section
+
+
+class ColumnsConfig(Section):
+    """Names of the panel's columns."""
+
+    code: str = "Code"
+    """Name of the stock."""
+    date: str = "Date"
+    """Trading day."""
+    open: str = "Open"
+    """First price of the day, in any currency."""
+    high: str = "High"
+    """Highest price of the day."""
+    low: str = "Low"
+    """Lowest price of the day."""
+    close: str = "Close"
+    """Last price of the day."""
+    adj_close: str | None = None
+    """Adjusted close; by default `AdjClose` or `AdjustmentClose` if the panel has one, else the close."""
+    volume: str = "Volume"
+    """Shares traded on the day."""
+    static: str | None = "sector33"
+    """A static category of each stock, ignored when the panel has no such column."""
+    label: str = "target_{h}d"
+    """Forward return of horizon h; `feat_ret_{h}d` is tried next."""
+    trailing_return: str = "returns_{h}d"
+    """Trailing return over h days."""
+    validity: str = "is_*_valid"
+    """Pattern of boolean columns; where one is false, the column it names (`is_<column>_valid`) is missing."""
+
+
+class SyntheticConfig(Section):
+    """The seeded artificial market of `data.source: synthetic`."""
+
+    num_stocks: Positive = 60
+    """Stocks, listed and delisted ones counted."""
+    num_days: Positive = 750
+    """Trading days."""
+    num_sectors: Positive = 6
+    """Sectors, each with a return of its own."""
+    seed: int = 7
+    """Of the market's random numbers; `seed` is that of the training."""
+    signal: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Daily rank correlation of the planted signal with the next day's return (the oracle's RankIC@1d)."""
+    churn: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the stocks that are listed late or delisted early."""
+
+
+class DataConfig(Section):
+    source: str = "sample"
+    """`sample` (embedded S&P 500 closes), `synthetic`, or a path: Parquet (file or directory), CSV, a built store."""
+    cache: str = ".cache/atft"
+    """Folder of built stores, keyed by the fingerprint of the source."""
+    start: date | None = None
+    """First day to use."""
+    end: date | None = None
+    """Last day to use."""
+    columns: ColumnsConfig = ColumnsConfig()
+    features: Literal["auto", "derived"] | tuple[str, ...] = "auto"
+    """`derived`: price and volume factors; a list of names or globs: those columns; `auto`: derived when the panel
+    has prices and no other numeric columns, else every other numeric column."""
+    standardise: Literal["zscore", "rank"] = "zscore"
+    """What makes derived features comparable within a day: z-scores clipped at 5, or ranks scaled to unit variance."""
+    horizons: tuple[Positive, ...] = (1, 2, 3, 5, 10)
+    """Forecast horizons in trading days, increasing."""
+    window: Annotated[int, Field(ge=2)] = 20
+    """Trading days a prediction looks back on (L)."""
+    delisting_return: Annotated[float, Field(ge=-1)] | None = None
+    """Return assumed once a stock leaves the panel before its horizon ends; unknown by default."""
+    exchange: str | None = "XNYS"
+    """Exchange whose published sessions give the calendar covariates (ISO 10383); null: weekdays."""
+    strict: bool = False
+    """Refuse, instead of dropping by name, columns that are constant or empty on the training days."""
+    num_workers: NonNegative = 0
+    """Threads that prepare the next batches while one is computed."""
+    synthetic: SyntheticConfig = SyntheticConfig()
+
+    @field_validator("horizons")
+    @classmethod
+    def _increasing(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or list(value) != sorted(set(value)):
+            raise ValueError(f"expected increasing, distinct horizons, got {list(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "DataConfig":
+        if self.start and self.end and self.start > self.end:
+            raise ValueError(f"expected start before end, got {self.start} and {self.end}")
+        return self
+
+
+class LabelsConfig(Section):
+    transform: Literal["raw", "zscore", "rank"] = "raw"
+    """Within-day transform of the labels, for the loss only; metrics always use raw returns."""
+
+
+class SplitConfig(Section):
+    train_end: date | None = None
+    """Last training day; default: the first `train_fraction` of the days."""
+    valid_end: date | None = None
+    """Last validation day; the test days follow."""
+    train_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.70
+    """Share of the days to train on, where `train_end` is not given."""
+    valid_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of the days to validate on, where `valid_end` is not given; the rest is for the test."""
+    purge: NonNegative | None = None
+    """Trading days left out between splits; default and least: the longest horizon + 1."""
+    embargo: NonNegative = 0
+    """Further trading days left out after the purge."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "SplitConfig":
+        if self.train_end and self.valid_end and self.train_end >= self.valid_end:
+            raise ValueError(f"expected train_end before valid_end, got {self.train_end} and {self.valid_end}")
+        if self.train_fraction + self.valid_fraction >= 1:
+            raise ValueError("expected train_fraction + valid_fraction < 1, so that test days remain")
+        return self
+
+
+class GraphConfig(Section):
+    lookback: Annotated[int, Field(ge=5)] = 60
+    """Trading days of returns behind a correlation."""
+    num_neighbours: Positive = 16
+    """Neighbours of a stock at most, the stock itself included (K)."""
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    """Least absolute shrunk correlation of an edge."""
+    shrinkage: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Correlations are multiplied by 1 - shrinkage (towards the identity)."""
+    halflife: PositiveFloat | None = None
+    """Half-life in days of exponential weights; null: equal weights."""
+    min_periods: Annotated[int, Field(ge=3)] = 40
+    """Common days two stocks must have in the lookback."""
+    refresh_days: Positive = 5
+    """The graph is rebuilt when this many weekdays have passed (fixed grid of dates)."""
+    same_sector: bool = False
+    """Fill free slots with stocks of the same static category."""
