@@ -16,7 +16,7 @@ from atft_gat_fan.config.schema import Config, GraphConfig
 from atft_gat_fan.data.batches import DayBatches, FeaturePanel
 from atft_gat_fan.data.calendar import CALENDAR_COVARIATES, calendar_covariates
 from atft_gat_fan.data.conversion import cached_store
-from atft_gat_fan.data.graph import build_graph
+from atft_gat_fan.data.graph import cached_graph
 from atft_gat_fan.data.materialised import materialise, nbytes_needed
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.data.normalizer_fit import fit_normalizer, kept_normalizer
@@ -88,6 +88,7 @@ def assemble(
     plan = resolve(config)
     store = cached_store(config, report)
     split = split_days(store.days, config.split, config.data.horizons, usable_days(store.days, config.data))
+    trained = normalizer is not None
     if normalizer is None:
         normalizer = _fit(store, split, config, statistics, report)
         data = training_panel(store, normalizer, plan.normalizer, config.data.window + config.batch_size - 1, report)
@@ -95,7 +96,12 @@ def assemble(
         data = StreamedPanel(store, normalizer)
     graph = config.graph if config.model.gat.enabled else None
     pinned = device_of(config).type == "cuda"
-    batches = prepare_batches(data, config.data.exchange, config.data.window, graph, report, pinned=pinned)
+    cache = Path(config.data.cache)
+    batches = prepare_batches(data, config.data.exchange, config.data.window, graph, cache, report, pinned=pinned)
+    if batches.graph is not None:
+        # Of a trained model, only the days that it is judged on.
+        parts = (split.valid, split.test) if trained else (split.train, split.valid, split.test)
+        batches.graph.prepare(np.concatenate(parts))
     return Assembly(config, plan, store, split, normalizer, batches)
 
 
@@ -121,20 +127,18 @@ def prepare_batches(
     exchange: str | None,
     window: int,
     graph: GraphConfig | None,
+    cache: Path,
     report: Report,
     *,
     static: Int64[NDArray[np.int64], " stocks"] | None = None,
     pinned: bool = False,
 ) -> DayBatches:
-    """Put graph and calendar beside a panel. `graph` None: no graph attention.
+    """Put graph and calendar beside a panel. `graph` None: no graph attention; its lists are kept below `cache`.
 
     `static` [N] replaces the store's own categories where a trained model numbers them differently.
     """
-    store, neighbours = data.store, None
-    if graph is not None:
-        report("neighbour graph", 0.0)
-        present = store.column("present")
-        neighbours = build_graph(store.column("returns"), store.days, store.static, graph, present=present)
+    store = data.store
+    neighbours = None if graph is None else cached_graph(store, store.static, graph, cache, report)
     calendar = calendar_covariates(store.days, exchange)
     return DayBatches(data, neighbours, calendar, window, static=static, pinned=pinned)
 

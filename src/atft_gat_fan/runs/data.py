@@ -12,6 +12,7 @@ from atft_gat_fan.config.overrides import assignment
 from atft_gat_fan.data.conversion import convert
 from atft_gat_fan.data.panel import check_panel
 from atft_gat_fan.data.store import Store
+from atft_gat_fan.data.store_checks import check_store
 from atft_gat_fan.data.store_manifest import MANIFEST
 from atft_gat_fan.errors import DataError
 from atft_gat_fan.runs.stages import Stages
@@ -28,10 +29,9 @@ def build(source: str, out: Path, overrides: Sequence[str], console: Console) ->
 def check(path: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
     """Verify every byte of a store, or every row of a panel. Raises DataError with every problem found."""
     if (Path(path) / MANIFEST).exists():
-        store = Store.open(Path(path))
         with Stages(console) as stages:
-            store.check(partial(stages, "verify"))
-        return {"store": path, "verified": True, **_facts(store)}
+            check_store(Path(path), partial(stages, "verify"))  # before opening, which stops at the first missing file
+        return {"store": path, "verified": True, **_facts(Store.open(Path(path)))}
     config = load_config([*overrides, assignment("data.source", path)])
     with Stages(console) as stages:
         report = check_panel(config.data, partial(stages, "check"))

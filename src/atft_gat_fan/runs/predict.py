@@ -13,7 +13,7 @@ from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.data.store import Store, first_predictable
 from atft_gat_fan.data.streamed import StreamedPanel
 from atft_gat_fan.errors import DataError, Problem
-from atft_gat_fan.inference.bundle import Bundle, load_bundle
+from atft_gat_fan.inference.bundle import Bundle, apply_numerics, load_bundle
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.inference.score_table import score_table, write_table
 from atft_gat_fan.runs.assembly import prepare_batches
@@ -30,6 +30,7 @@ def predict(run: Path, data: str, first: date | None, last: date | None, out: Pa
     """
     bundle = load_bundle(run / BUNDLE)
     prepare_process(bundle.numerics["threads"])  # those of the evaluation: its bits come out again
+    apply_numerics(bundle, console.print)
     with Stages(console) as stages:
         store = cached_store(_source_config(bundle, data), stages, need_labels=False)
         days = _chosen_days(store, bundle.spec.window, first, last, data)
@@ -38,9 +39,12 @@ def predict(run: Path, data: str, first: date | None, last: date | None, out: Pa
             bundle.data.exchange,
             bundle.spec.window,
             bundle.graph if bundle.spec.gat_heads else None,
+            Path(bundle.data.cache),
             stages,
             static=_known_categories(store, bundle),
         )
+        if batches.graph is not None:
+            batches.graph.prepare(days)
         prediction = predict_days(bundle.model, batches, days, progress=lambda share: stages("score", share))
     table = score_table(store.days[days], store.codes, bundle.spec.horizons, prediction.scores)
     write_table(table, out, {"model": bundle.fingerprint})

@@ -130,9 +130,9 @@ class Session:
             self._runtime,
             self._weights.evaluated,
             self._objective,
-            self._data.batch,
-            consecutive_blocks(self._data.valid_days, self._settings.batch_size)[:1],
+            self._batches(self._data.valid_blocks()[:1]),
             stop_requested=lambda: False,
+            to_device=self._data.to_device,
         )
         self._log("compile", seconds=time.monotonic() - began)
 
