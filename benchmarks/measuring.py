@@ -74,13 +74,16 @@ def significant(value: float, digits: int = 3) -> str:
 
 def table(figures: Iterable[Figure]) -> str:
     """A Markdown table."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(figure.cells)} |" for figure in figures)])
+    return "\n".join([*header(), *(f"| {' | '.join(figure.cells)} |" for figure in figures)])
 
 
-def read_rows(results: Path) -> list[str]:
-    """The rows of the table in a results file, as they stand there."""
-    return [line for line in results.read_text().splitlines() if line.startswith("| ")][1:]
+def header() -> tuple[str, str]:
+    return f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"
+
+
+def table_rows(text: str) -> list[str]:
+    """The rows of the table that `text` holds, without its header."""
+    return [line for line in text.splitlines() if line.startswith("| ")][1:]
 
 
 def publish(topic: str, figures: Sequence[Figure], *, quick: bool) -> None:
