@@ -2,6 +2,9 @@
 
 A worker is a module that ends in `serve(turn)`; it may live in another environment, so only the standard library is
 used here. On a line of its standard input it measures once and answers with one line of JSON.
+
+Threads that wait for one another suffer most from a busy machine, and small kernels more than large ones; so what other
+processes took meanwhile is measured, and said where it spoils a comparison.
 """
 
 import json
@@ -9,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +24,8 @@ from benchmarks.measuring import in_turn
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 THREADS = 2
+QUIET = 0.1
+"""Cores that other processes may use while figures are taken."""
 ANSWER = "turn: "
 """Begins an answer, because libraries print too."""
 
@@ -46,6 +52,11 @@ class Worker:
             self._command, stdin=pipe, stdout=pipe, stderr=errors, text=True, cwd=ROOT, env=environment
         )
         self._answer()
+
+    def cpu_seconds(self) -> float:
+        """Used so far, all threads."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def turn(self) -> dict[str, float]:
         """One measurement."""
@@ -78,7 +89,10 @@ class Worker:
 def take_turns(
     commands: Mapping[str, Sequence[str]], rounds: int, *, say: Callable[[str], None]
 ) -> dict[str, list[dict[str, float]]]:
-    """What each of `commands` measured in each round, in alternating order. `say` is told what is being done."""
+    """What each of `commands` measured in each round, in alternating order.
+
+    `say` is told what is being done, and in the end where other processes disturbed it.
+    """
     answers: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
     with ExitStack() as stack:
         workers = {}
@@ -86,11 +100,22 @@ def take_turns(
             say(f"starting: {name}")
             errors = stack.enter_context(tempfile.TemporaryFile("w+"))
             workers[name] = stack.enter_context(Worker(command, errors))
+        began, others = time.perf_counter(), machine_seconds() - sum(each.cpu_seconds() for each in workers.values())
         for number in range(rounds):
             for name in in_turn(workers, number):
                 answers[name].append(workers[name].turn())
             say(f"round {number + 1} of {rounds}")
+        others = machine_seconds() - sum(each.cpu_seconds() for each in workers.values()) - others
+        cores = others / (time.perf_counter() - began)
+    if cores > QUIET:
+        say(f"other processes used {cores:.1f} cores meanwhile: take these figures again on a quiet machine")
     return answers
+
+
+def machine_seconds() -> float:
+    """CPU time of all processes since the machine was started, what a hypervisor took from it included (Linux)."""
+    user, nice, system, _idle, _waiting, *rest = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    return sum(map(int, (user, nice, system, *rest))) / os.sysconf("SC_CLK_TCK")
 
 
 def own(module: str, *arguments: str) -> list[str]:

@@ -25,7 +25,7 @@ from benchmarks.measuring import (
 )
 from benchmarks.memory import Size
 from benchmarks.private_memory import peak_private_bytes, private_bytes, watch
-from benchmarks.turns import take_turns
+from benchmarks.turns import machine_seconds, take_turns
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "__main__")
@@ -126,6 +126,20 @@ def test_workers_answer_by_turns_and_a_broken_one_is_named(tmp_path: Path) -> No
     assert answers == {"one": [{"value": 1}] * 3, "two": [{"value": 2}] * 3}
     with pytest.raises(RuntimeError, match="out of order"):
         take_turns({"bad": [sys.executable, "-c", "raise SystemExit('out of order')"]}, 1, say=lambda message: None)
+
+
+def test_other_processes_that_disturb_are_said() -> None:
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    worker = "import time; from benchmarks.turns import serve; serve(lambda: time.sleep(0.5) or {})"
+    said: list[str] = []
+    before = machine_seconds()
+    try:
+        take_turns({"idle": [sys.executable, "-c", worker]}, 1, say=said.append)
+    finally:
+        busy.kill()
+        busy.wait()
+    assert machine_seconds() > before
+    assert "other processes used" in said[-1]
 
 
 def test_a_made_panel_is_a_panel_with_listings_and_the_same_each_time(tmp_path: Path) -> None:
