@@ -47,9 +47,14 @@ format: setup-dev  ## let ruff mend what it can
 docs: setup  ## docs/configuration.md from the schema
 	$(BIN)/python -m atft_gat_fan.config.reference docs/configuration.md
 
-bench: setup-dev  ## the measurements the README quotes (PANEL=path/to/nasdaq_2003_2017.parquet for the real panel)
-	$(BIN)/python benchmarks/main_job.py $(if $(PANEL),--panel $(PANEL))
-	$(BIN)/python benchmarks/improvements.py
+# The libraries to compare with pin another pandas than ours.
+.venv-peers/.peers: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
+	@touch $@
+
+bench: setup-dev .venv-peers/.peers  ## every measurement in one table (QUICK=1: in minutes; PANEL=nasdaq_2003_2017.parquet: on real prices too)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(PANEL),--panel $(PANEL))
 
 clean:  ## remove what the targets made, .venv included
-	rm -rf .venv runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-peers runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
