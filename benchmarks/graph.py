@@ -185,7 +185,7 @@ def attention(days: int, num_stocks: int, repetitions: int) -> str:
             for tensor in (x, *layer.parameters(), *twin.parameters()):
                 tensor.grad = None
             output = form().view_as(x)
-            output.backward(probe)
+            torch.autograd.backward(output, probe)
             return output
 
         return run
