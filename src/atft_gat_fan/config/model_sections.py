@@ -24,7 +24,7 @@ class GatConfig(Section):
     num_heads: Positive = 4
     """Heads of the graph attention; must divide hidden_size."""
     chunk_size: Positive | None = None
-    """Query stocks computed at a time; null: all at once."""
+    """Query stocks computed at a time; null: chosen by size, so that 16 MiB of logits are in memory at once."""
     temperature_start: PositiveFloat | None = None
     """Temperature at the first step, moving linearly to `improvements.gat_temperature`; null: constant."""
     temperature_share: Annotated[float, Field(gt=0, le=1)] = 0.3
