@@ -203,6 +203,7 @@ def find_oddities(
     labels = {f"target_{horizon}d": name for horizon, name in roles.labels.items()}
     found = collect(
         rows.select(
+            pl.len(),  # so that there is a row even where there is nothing to count
             *(pl.col(label).count().alias(f"known {label}") for label in labels),
             *((pl.col(label).abs() > PERCENT).sum().alias(label) for label in labels),
             *(condition.sum().alias(str(i)) for i, (_, condition) in enumerate(oddities)),

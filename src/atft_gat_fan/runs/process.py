@@ -1,7 +1,6 @@
 """How this process computes: threads, memory, device. Set once, before the first tensor of a run."""
 
 import ctypes
-import os
 import platform
 
 import torch
@@ -20,10 +19,9 @@ def prepare_process(num_threads: int | None) -> None:
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     keep_freed_memory()
-    # cuDNN rounds the LSTM's float32 to TF32 by default; cuBLAS needs its workspace fixed to add in a fixed order.
+    # By default cuDNN rounds the LSTM's float32 to TF32, and may add in another order each time.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def keep_freed_memory() -> None:
