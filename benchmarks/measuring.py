@@ -68,6 +68,8 @@ class Figure:
 
 def significant(value: float, digits: int = 3) -> str:
     """`value` rounded to so many digits, whole numbers with thousands separated: 12,346, 0.0123, 1.50."""
+    if value == 0:
+        return "0"
     exponent = int(f"{value:e}".split("e")[1])
     return f"{value:,.{max(digits - 1 - exponent, 0)}f}"
 

@@ -65,7 +65,7 @@ def test_make_bench_runs_every_benchmark_that_publishes_a_table() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(12345.6, "12,346"), (0.01234, "0.0123"), (1.5, "1.50"), (999.96, "1,000"), (0.0, "0.00"), (-3.2, "-3.20")],
+    [(12345.6, "12,346"), (0.01234, "0.0123"), (1.5, "1.50"), (999.96, "1,000"), (0.0, "0"), (-3.2, "-3.20")],
 )
 def test_three_significant_digits(value: float, shown: str) -> None:
     assert significant(value) == shown
