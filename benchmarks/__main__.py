@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.measuring import COLUMNS, ROOT, arguments, header, table_rows
 
-TOPICS = ("training_speed", "reading", "linear_cost", "memory", "improvements", "shard_length")
-WITH_PANEL = ("main_job",)
+TOPICS = ("training_speed", "reading", "graph", "linear_cost", "memory", "improvements")
+WITH_PANEL = ("online_normalization", "main_job")
 """Those that measure more on a real panel."""
 
 

@@ -1,18 +1,13 @@
 """What the graph costs: a refresh of the neighbour lists, and graph attention beside torch_geometric's GATConv.
 
-    OMP_WAIT_POLICY=passive python benchmarks/graph.py [--repetitions 9] [--threads 2]
+    python -m benchmarks.graph [--quick]
 
-Waiting passively matters where other processes want the cores: threads that spin at the end of every operation then
-measure each other, not the arithmetic.
-
-Prints a table. The forms of a row take turns, a repetition each, and medians are compared: absolute times belong to
-the machine, the ratios less so. Memory is the peak of what torch allocates on top of inputs and weights.
+The forms of a row take turns, a repetition each. Memory is the peak of what torch allocates on top of inputs and
+weights.
 """
 
-import argparse
 import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,38 +22,23 @@ from atft_gat_fan.data.correlation import PairwiseCorrelation
 from atft_gat_fan.data.neighbour_lists import neighbour_lists
 from atft_gat_fan.layers.graph_attention import NEGATIVE_SLOPE, GraphAttention
 from atft_gat_fan.types import Neighbours
+from benchmarks.measuring import Figure, Target, arguments, at_most, interleaved, median_ratio, publish, significant
+from benchmarks.turns import THREADS
 
+COMMAND = "python -m benchmarks.graph"
 LOOKBACK, REFRESH, MISSING = 60, 5, 0.05
 SLOTS, HIDDEN, HEADS = 16, 64, 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    print("| what | measured |\n|---|---|")
-    for num_stocks in (1000, 2000, 4000):
-        print(f"| refresh, {num_stocks} stocks x {LOOKBACK} days | {refresh_cost(num_stocks, arguments.repetitions)} |")
-    for num_stocks in (1000, 2000, 4000):
-        print(f"| moments updated by {REFRESH} days, {num_stocks} stocks | {incremental(num_stocks)} |")
-    for days, num_stocks in ((1, 4000), (8, 1000)):
-        print(
-            f"| attention, {num_stocks} stocks x {days} days | {attention(days, num_stocks, arguments.repetitions)} |"
-        )
-
-
-def medians(forms: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
-    """Seconds of each form; a first, unmeasured turn warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in forms}
-    for repetition in range(repetitions + 1):
-        for name, form in forms.items():
-            began = time.perf_counter()
-            form()
-            if repetition:
-                seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    parsed = arguments(__doc__).parse_args()
+    torch.set_num_threads(THREADS)
+    repetitions, sizes = (3, (1000, 4000)) if parsed.quick else (9, (1000, 2000, 4000))
+    rows = [refresh_cost(num_stocks, repetitions) for num_stocks in sizes]
+    rows += [incremental(num_stocks) for num_stocks in sizes]
+    for days, num_stocks, time, memory in ((1, 4000, at_most(0.5), at_most(0.35)), (8, 1000, None, None)):
+        rows += attention(days, num_stocks, repetitions, time, memory)
+    publish("graph", rows, quick=parsed.quick)
 
 
 def factor_returns(num_days: int, num_stocks: int, missing: float) -> np.ndarray:
@@ -70,17 +50,23 @@ def factor_returns(num_days: int, num_stocks: int, missing: float) -> np.ndarray
     return returns.astype(np.float32)
 
 
-def refresh_cost(num_stocks: int, repetitions: int) -> str:
+def refresh_cost(num_stocks: int, repetitions: int) -> Figure:
     static, config = np.zeros(num_stocks, np.int64), GraphConfig(lookback=LOOKBACK)
     gaps, complete = (factor_returns(LOOKBACK, num_stocks, share) for share in (MISSING, 0.0))
-    cost = medians(
+    seconds = interleaved(
         {
             "gaps": lambda: neighbour_lists(gaps, static, config),
             "complete": lambda: neighbour_lists(complete, static, config),
         },
         repetitions,
     )
-    return f"{cost['gaps']:.2f} s with {MISSING:.0%} missing, {cost['complete']:.2f} s complete"
+    return Figure.of(
+        f"graph refresh, {num_stocks:,} stocks × {LOOKBACK} days, s",
+        statistics.median(seconds["gaps"]),
+        COMMAND,
+        at_most(3) if num_stocks == 4000 else None,
+        detail=f"{MISSING:.0%} missing; complete {significant(statistics.median(seconds['complete']))} s",
+    )
 
 
 class RollingMoments:
@@ -110,7 +96,7 @@ class RollingMoments:
         return np.where(common >= min_periods, correlation, np.nan)
 
 
-def incremental(num_stocks: int) -> str:
+def incremental(num_stocks: int) -> Figure:
     """All correlations from updated sums, against all from the values; a thread each, no lists made of them."""
     returns = factor_returns(LOOKBACK + REFRESH, num_stocks, MISSING)
     with threadpool_limits(1, "blas"):
@@ -126,11 +112,13 @@ def incremental(num_stocks: int) -> str:
             for rows in correlation.chunks():
                 correlation.rows(rows)
 
-        cost = medians({"updated": updated, "afresh": afresh}, repetitions=5)
+        seconds = interleaved({"updated": updated, "afresh": afresh}, rounds=5)
     held = sum(total.nbytes for total in moments.sums) / 2**20
-    return (
-        f"{cost['updated']:.2f} s and {held:.0f} MiB held; afresh {cost['afresh']:.2f} s"
-        f" = {cost['afresh'] / cost['updated']:.2f} x"
+    return Figure.of(
+        f"all correlations afresh over from updated moments, {num_stocks:,} stocks",
+        median_ratio(seconds["afresh"], seconds["updated"]),
+        COMMAND,
+        detail=f"{significant(statistics.median(seconds['updated']))} s updated, and {significant(held)} MiB held",
     )
 
 
@@ -162,8 +150,10 @@ def gathered(layer: GraphAttention, x: Tensor, neighbours: Neighbours) -> Tensor
     return (take(by_head) * alpha.unsqueeze(-1)).sum(2).flatten(-2) + layer.bias
 
 
-def attention(days: int, num_stocks: int, repetitions: int) -> str:
-    """Forward and backward of all three, with one layer's weights."""
+def attention(
+    days: int, num_stocks: int, repetitions: int, time_target: Target | None, memory_target: Target | None
+) -> list[Figure]:
+    """Forward and backward of all three, with one layer's weights; the targets are for GATConv."""
     torch.manual_seed(0)
     neighbours, layer = random_neighbours(days, num_stocks), GraphAttention(HIDDEN, HEADS, 2)
     twin = GATConv(HIDDEN, HIDDEN // HEADS, heads=HEADS, add_self_loops=False, edge_dim=2)
@@ -198,14 +188,23 @@ def attention(days: int, num_stocks: int, repetitions: int) -> str:
     outputs = {name: form() for name, form in forms.items()}
     for other in ("plain", "pyg"):
         torch.testing.assert_close(outputs["own"], outputs[other], rtol=1e-4, atol=1e-5)
-    cost, memory = medians(forms, repetitions), {name: peak_bytes(form) for name, form in forms.items()}
-    return (
-        ", ".join(
-            f"{cost['own'] / cost[other]:.2f} x the time and {memory['own'] / memory[other]:.2f} x the memory of {name}"
-            for other, name in (("pyg", "GATConv"), ("plain", "the plain form"))
+    seconds, memory = interleaved(forms, repetitions), {name: peak_bytes(form) for name, form in forms.items()}
+    size = f"{num_stocks:,} stocks × {days} days"
+    rows = []
+    for other, name, targets in (
+        ("pyg", "GATConv", (time_target, memory_target)),
+        ("plain", "the plain form", (None, None)),
+    ):
+        pair = [significant(statistics.median(seconds[form]) * 1e3) for form in ("own", other)]
+        time = median_ratio(seconds["own"], seconds[other])
+        detail = f"{pair[0]} and {pair[1]} ms"
+        rows.append(Figure.of(f"graph attention over {name}, time, {size}", time, COMMAND, targets[0], detail=detail))
+        detail = f"{significant(memory['own'] / 2**20)} and {significant(memory[other] / 2**20)} MiB"
+        ratio = memory["own"] / memory[other]
+        rows.append(
+            Figure.of(f"graph attention over {name}, memory, {size}", ratio, COMMAND, targets[1], detail=detail)
         )
-        + f" ({cost['own'] * 1e3:.0f} ms, {memory['own'] / 2**20:.0f} MiB)"
-    )
+    return rows
 
 
 def peak_bytes(form: Callable[[], Any]) -> int:

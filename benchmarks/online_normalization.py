@@ -1,23 +1,22 @@
 """Online normalisation on against off: predictions, speed and private memory of the same training on the same panel.
 
-    python benchmarks/online_normalization.py [--steps 50] [--repetitions 3] [key=value ...]
+    python -m benchmarks.online_normalization [--quick] [--panel nasdaq_2003_2017.parquet] [key=value ...]
 
-Each run trains `--steps` steps in a process of its own, by turns, after the store was built. Predictions of the first
+Each run trains 50 steps in a process of its own, by turns, after the store was built. Predictions of the first
 20 validation days are compared in units of their standard deviation. A third run has it off and every feature one
 rounding away, to show what arithmetic in float32 would do to a training. Peak private memory (RssAnon) and speed are
-medians over the repetitions. The table goes to `benchmarks/results/online_normalization.md`. Arguments in Hydra's
-grammar replace the synthetic market: data=nasdaq data.source=PANEL for the real one.
+medians over the repetitions. The panel is the NASDAQ one of Feng et al. 2019, else a synthetic market; arguments in
+Hydra's grammar change either.
 """
 
-import argparse
 import io
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,21 @@ from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
+from benchmarks.measuring import (
+    ROOT,
+    Figure,
+    Target,
+    arguments,
+    at_least,
+    at_most,
+    in_turn,
+    median_ratio,
+    publish,
+    significant,
+)
+from benchmarks.private_memory import peak_private_bytes
 
-RESULTS = Path(__file__).with_name("results") / "online_normalization.md"
+COMMAND = "python -m benchmarks.online_normalization"
 MARKET = ["data=synthetic", "data.synthetic.num_stocks=300", "data.synthetic.num_days=2500", "labels.transform=rank"]
 OFF, ON, NUDGED = "off", "on", "nudged"
 SCORED_DAYS = 20
@@ -45,62 +57,61 @@ Scores = dict[str, NDArray[np.float32]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser = arguments(__doc__)
+    parser.add_argument("--panel", type=Path, help="nasdaq_2003_2017.parquet")
     parser.add_argument("--run", metavar="FOLDER", type=Path, help="do one run in FOLDER, whose name says which")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    arguments = parser.parse_args()
-    if arguments.run is not None:
-        print(json.dumps(one_run(arguments.run, arguments.overrides)))
+    parsed = parser.parse_args()
+    if parsed.run is not None:
+        print(json.dumps(one_run(parsed.run, parsed.overrides)))
         return
+    market = MARKET if parsed.panel is None else ["data=nasdaq", f"data.source={parsed.panel.resolve()}"]
+    steps, repetitions = (10, 1) if parsed.quick else (50, 3)
     with tempfile.TemporaryDirectory(prefix="atft-bench-") as folder:
-        lines = compare(Path(folder), arguments.overrides, arguments.steps, arguments.repetitions)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+        rows = compare(Path(folder), [*market, *parsed.overrides], steps, repetitions)
+    publish("online_normalization", rows, quick=parsed.quick)
 
 
-def compare(folder: Path, overrides: list[str], steps: int, repetitions: int) -> list[str]:
-    """The table as lines of Markdown."""
+def compare(folder: Path, overrides: Sequence[str], steps: int, repetitions: int) -> list[Figure]:
     common = [
-        *(overrides or MARKET), f"data.cache={folder / 'cache'}", f"train.max_steps={steps}", "train.max_epochs=50",
+        *overrides, f"data.cache={folder / 'cache'}", f"train.max_steps={steps}", "train.max_epochs=50",
         "train.tensorboard=false",
     ]  # fmt: skip
     cached_store(load_config(common), lambda stage, share: None)
     measured: dict[str, list[dict[str, float]]] = {OFF: [], ON: []}
     scores: dict[str, Scores] = {}
     for repetition in range(repetitions):
-        for name in sorted(measured, reverse=bool(repetition % 2)):
+        for name in in_turn(measured, repetition):
             figures, scores[name] = in_a_process(folder / str(repetition) / name, common)
             measured[name].append(figures)
     _, scores[NUDGED] = in_a_process(folder / NUDGED, common)
 
-    def row(what: str, key: str, scale: float, form: str, target: str) -> str:
-        off, on = (statistics.median(run[key] for run in measured[name]) for name in (OFF, ON))
-        return f"| {what} | {off * scale:{form}} | {on * scale:{form}} | {on / off:.3f} | {target} |"
+    def ratio(what: str, key: str, scale: float, target: Target | None) -> Figure:
+        off, on = ([run[key] * scale for run in measured[name]] for name in (OFF, ON))
+        detail = f"{significant(statistics.median(on))} and {significant(statistics.median(off))}"
+        what = f"online normalisation on / off: {what}"
+        return Figure.of(what, median_ratio(on, off), COMMAND, target, detail=detail)
 
-    def apart(name: str, moment: str) -> str:
+    def apart(what: str, name: str, moment: str, target: Target | None) -> Figure:
         off, other = scores[OFF][moment], scores[name][moment]
-        return f"{np.nanmax(np.abs(other - off)) / np.nanstd(off):.1e}"
+        difference = float(np.nanmax(np.abs(other - off)) / np.nanstd(off))
+        return Figure.of(f"largest difference of predictions over their spread, {what}", difference, COMMAND, target)
 
     return [
-        "| what | off | on | on / off | target |",
-        "|---|---|---|---|---|",
-        row("peak private memory, MB", "peak", 2**-20, ".0f", "≤ 0.85"),
-        row("samples/s of training", "samples_per_second", 1.0, ".0f", "≥ 0.97"),
-        row("preparing the data, s", "prepare", 1.0, ".1f", ""),
-        f"| largest difference of predictions, same weights | | {apart(ON, 'untrained')} | | ≤ 1e-3 |",
-        f"| the same after {steps} steps | | {apart(ON, 'trained')} | | ≤ 1e-3 |",
-        f"| … of a run that is off, with features one rounding away | {apart(NUDGED, 'trained')} | | | |",
+        ratio("peak private memory, MB", "peak", 2**-20, at_most(0.85)),
+        ratio("training samples/s", "samples_per_second", 1.0, at_least(0.97)),
+        ratio("preparing the data, s", "prepare", 1.0, None),
+        apart("on and off, same weights", ON, "untrained", at_most(1e-3)),
+        apart(f"on and off, after {steps} steps", ON, "trained", at_most(1e-3)),
+        apart(f"off, features one rounding away, after {steps} steps", NUDGED, "trained", None),
     ]
 
 
 def in_a_process(folder: Path, overrides: list[str]) -> tuple[dict[str, float], Scores]:
     """Figures and scores of one run."""
     folder.mkdir(parents=True)
-    command = [sys.executable, __file__, "--run", str(folder), *overrides]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    command = [sys.executable, "-m", "benchmarks.online_normalization", "--run", str(folder), *overrides]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     with np.load(folder / "scores.npz") as file:
         return json.loads(done.stdout), dict(file)
 
@@ -109,40 +120,22 @@ def one_run(folder: Path, overrides: list[str]) -> dict[str, Any]:
     """Train and predict in this process; scores go to the folder."""
     config = load_config([*overrides, f"improvements.online_normalization={str(folder.name == ON).lower()}"])
     prepare_process(config.run.num_threads)
-    peak = PeakMemory()
-    began = time.monotonic()
-    assembly = assemble(config, lambda stage, share: None)
-    prepare = time.monotonic() - began
-    if folder.name == NUDGED:
-        assert isinstance(assembly.batches.data, MaterialisedPanel)
-        for features in assembly.batches.data.features:
-            np.nextafter(features, np.float32(np.inf), out=features)
-    model, days = build_model(assembly), assembly.split.valid[:SCORED_DAYS]
-    untrained = predict_days(model, assembly.batches, days).scores
-    settings = TrainSettings.from_config(config, assembly.plan, huber_deltas(assembly))
-    with RunFolder(folder / "run") as opened:
-        result = fit(model, assembly, settings, opened, Console(file=io.StringIO()))
-    np.savez(
-        folder / "scores.npz",
-        untrained=untrained,
-        trained=predict_days(result.model, assembly.batches, days).scores,
-    )
-    return {"prepare": prepare, "samples_per_second": result.samples_per_second, "peak": peak.nbytes}
-
-
-class PeakMemory:
-    """The most private memory of this process so far, sampled by a thread."""
-
-    def __init__(self) -> None:
-        self.nbytes = 0
-        threading.Thread(target=self._sample, daemon=True).start()
-
-    def _sample(self) -> None:
-        status = Path("/proc/self/status")
-        while True:
-            line = next(line for line in status.read_text().splitlines() if line.startswith("RssAnon"))
-            self.nbytes = max(self.nbytes, int(line.split()[1]) * 1024)
-            time.sleep(0.02)
+    with peak_private_bytes() as peak:
+        began = time.monotonic()
+        assembly = assemble(config, lambda stage, share: None)
+        prepare = time.monotonic() - began
+        if folder.name == NUDGED:
+            assert isinstance(assembly.batches.data, MaterialisedPanel)
+            for features in assembly.batches.data.features:
+                np.nextafter(features, np.float32(np.inf), out=features)
+        model, days = build_model(assembly), assembly.split.valid[:SCORED_DAYS]
+        untrained = predict_days(model, assembly.batches, days).scores
+        settings = TrainSettings.from_config(config, assembly.plan, huber_deltas(assembly))
+        with RunFolder(folder / "run") as opened:
+            result = fit(model, assembly, settings, opened, Console(file=io.StringIO()))
+    trained = predict_days(result.model, assembly.batches, days).scores
+    np.savez(folder / "scores.npz", untrained=untrained, trained=trained)
+    return {"prepare": prepare, "samples_per_second": result.samples_per_second, "peak": peak.num_bytes}
 
 
 if __name__ == "__main__":

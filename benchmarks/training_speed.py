@@ -4,11 +4,13 @@
 
 Windows of 20 days, 32 features, width 64, 5 horizons, 2 threads. Each library trains in a process of its own, and the
 processes take turns. Theirs step on ready tensors (forward, loss, backward, Adam); ours does all that training
-repeats, from the store to the updated weights (`benchmarks/training_steps.py`), with 1,000 stocks a day. A sample is
-one window of one stock: theirs with 20 encoder and 5 decoder days, ours with a score for each of 5 horizons.
-pytorch-forecasting's is measured at equal widths and with its default `hidden_continuous_size` of 8.
+repeats, from the store to the updated weights (`benchmarks/training_steps.py`), with 1,000 stocks a day, compiled and
+eager (`compile: auto` compiles any training long enough to pay for it). A sample is one window of one stock: theirs
+with 20 encoder and 5 decoder days, ours with a score for each of 5 horizons. pytorch-forecasting's is measured at
+equal widths and with its default `hidden_continuous_size` of 8.
 
-FLOPs are counted on the network itself: 2 m n k a matrix product, forward and backward, element-wise work not at all.
+FLOPs are counted from the network's shapes: 2 m n k a matrix product, forward and backward, element-wise work not at
+all (`atft_gat_fan.models.flops`).
 The peak is the best size of square float32 products, measured by turns in the same run.
 """
 
@@ -18,8 +20,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torch.utils.flop_counter import FlopCounterMode
-
+from atft_gat_fan.models.flops import flops
 from benchmarks.made_panel import write_panel
 from benchmarks.measuring import Figure, Target, arguments, at_least, median_ratio, publish, significant
 from benchmarks.turns import own, peer, take_turns
@@ -33,7 +34,7 @@ PEER_TARGETS: Mapping[str, Target | None] = {
     DEFAULT_WIDTH: None,
     NEURALFORECAST: at_least(12),
 }
-OURS = "ours"
+COMPILED, EAGER = "ours, compiled", "ours, eager"
 FEATURES, DAYS = 32, 150
 
 
@@ -45,53 +46,57 @@ def main() -> None:
         write_panel(panel, stocks=stocks, days=DAYS, features=FEATURES)
         overrides = ["data=parquet", f"data.source={panel}", f"data.cache={folder}/cache"]
         # Counting builds the store, too, before any worker needs it.
-        flops = flops_per_sample(overrides)
+        operations = flops_per_sample(overrides)
         size = ["--samples", "256" if parsed.quick else "1024"]
         commands = {
-            OURS: own("training_steps", *overrides),
+            COMPILED: own("training_steps", *overrides, "compile=true"),
+            EAGER: own("training_steps", *overrides, "compile=false"),
             PYTORCH_FORECASTING: peer("pytorch_forecasting_tft", *size, "--continuous", "64"),
             DEFAULT_WIDTH: peer("pytorch_forecasting_tft", *size),
             NEURALFORECAST: peer("neuralforecast_tft", *size),
             PEAK: own("matmul_peak"),
         }
         answers = take_turns(commands, rounds, say=lambda message: print(message, file=sys.stderr))
-    publish("training_speed", figures(answers, flops), quick=parsed.quick)
+    publish("training_speed", figures(answers, operations), quick=parsed.quick)
 
 
-def figures(answers: Mapping[str, Sequence[Mapping[str, float]]], flops: float) -> list[Figure]:
-    """`answers` by library and round, `flops` of one training sample of ours."""
-    rates = {name: [answer["samples_per_second"] for answer in answers[name]] for name in (OURS, *PEER_TARGETS)}
-    ours = statistics.median(rates[OURS])
+def figures(answers: Mapping[str, Sequence[Mapping[str, float]]], operations: float) -> list[Figure]:
+    """`answers` by library and round, `operations` of one training sample of ours."""
+    measured = (COMPILED, EAGER, *PEER_TARGETS)
+    rates = {name: [answer["samples_per_second"] for answer in answers[name]] for name in measured}
+    ours = statistics.median(rates[COMPILED])
     rows = [
         Figure.of(
-            f"training samples/s, ours over {name}",
-            median_ratio(rates[OURS], rates[name]),
+            f"training samples/s, ours (compiled) over {name}",
+            median_ratio(rates[COMPILED], rates[name]),
             COMMAND,
             target,
             detail=f"{significant(ours)} and {significant(statistics.median(rates[name]))} samples/s",
         )
         for name, target in PEER_TARGETS.items()
     ]
+    gain = median_ratio(rates[COMPILED], rates[EAGER])
+    detail = f"{significant(ours)} and {significant(statistics.median(rates[EAGER]))} samples/s"
+    rows.append(Figure.of("training samples/s, ours, compiled over eager", gain, COMMAND, detail=detail))
     best = max(answers[PEAK][0], key=lambda size: statistics.median(answer[size] for answer in answers[PEAK]))
     peaks = [answer[best] for answer in answers[PEAK]]
-    share = median_ratio([rate * flops for rate in rates[OURS]], peaks)
+    share = median_ratio([rate * operations for rate in rates[COMPILED]], peaks)
     detail = (
-        f"{significant(flops / 1e6)} MFLOP a sample, {significant(ours * flops / 1e9)} GFLOP/s of "
+        f"{significant(operations / 1e6)} MFLOP a sample, {significant(ours * operations / 1e9)} GFLOP/s of "
         f"{significant(statistics.median(peaks) / 1e9)} at {best} × {best}"
     )
     return [*rows, Figure.of("share of the fp32 matmul peak in training", share, COMMAND, at_least(0.5), detail=detail)]
 
 
 def flops_per_sample(overrides: Sequence[str]) -> float:
-    """Matrix-product operations of one training step over its samples."""
-    training = Training([*overrides, "run.num_threads=2"])
+    """Matrix-product operations of forward and backward pass, of a training of ours."""
+    training = Training([*overrides, "compile=false"])
     batch = training.batch(0)
-    with FlopCounterMode(display=False) as counter:
-        samples = training.step(batch, 0)
-    spec = training.model.spec
-    # torch counts no LSTM: four gates of input and state, and twice that in the backward pass.
-    lstm = 3 * 2 * spec.window * spec.lstm_layers * 4 * spec.hidden_size * 2 * spec.hidden_size
-    return float(counter.get_total_flops() + lstm * batch.present.numel()) / samples
+    assert batch.neighbours is not None
+    days, stocks, neighbours = batch.neighbours.index.shape
+    counted = flops(training.model.spec, days=days, stocks=stocks, neighbours=neighbours).per_trained_sample
+    # Counted for all the stocks of a batch; a sample is one that is present.
+    return counted * batch.present.numel() / int(batch.present.sum())
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from atft_gat_fan.config.load import load_config
 from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.runs.huber_deltas import huber_deltas
 from atft_gat_fan.runs.process import prepare_process
+from atft_gat_fan.training.compilation import decide_compile
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import build_optimizer
 from atft_gat_fan.training.runtime import make_runtime
@@ -16,7 +17,10 @@ from atft_gat_fan.types import DayBatch
 
 
 class Training:
-    """The batches and optimizer steps of a training under `overrides` (Hydra's grammar)."""
+    """The batches and optimizer steps of a training under `overrides` (Hydra's grammar).
+
+    No number of steps is planned, so it is compiled where `compile=true` says so, and not by `auto`.
+    """
 
     def __init__(self, overrides: Sequence[str]) -> None:
         config = load_config(overrides)
@@ -24,11 +28,18 @@ class Training:
         self.assembly = assembly = assemble(config, lambda stage, share: None)
         settings = TrainSettings.from_config(config, assembly.plan, huber_deltas(assembly))
         self.model, runtime = build_model(assembly).train(), make_runtime(settings)
+        self.model.compiled = decide_compile(settings, 0, recorded=None, message=print)
         runtime.fabric.setup_module(self.model)
         objective = Objective(settings, runtime.fabric.device)
         optimizer = build_optimizer(self.model, settings)
         self._step = TrainStep(
-            runtime, self.model, optimizer, objective, clip_norm=settings.clip_norm, seed=settings.seed
+            runtime,
+            self.model,
+            optimizer,
+            objective,
+            clip_norm=settings.clip_norm,
+            seed=settings.seed,
+            to_device=assembly.to_device,
         )
         self._weights = Weights(self.model, settings.ema)
         self.blocks = [block for block in assembly.blocks(epoch=0) if block[1] == config.batch_size]

@@ -23,7 +23,7 @@ from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.optim import parameter_groups_table
 from atft_gat_fan.training.run_folder import RunFolder
-from atft_gat_fan.training.settings import TrainSettings, config_digest, decisive
+from atft_gat_fan.training.settings import NOT_IN_DIGEST, TrainSettings, config_digest, decisive
 
 _UNSEEN: dict[str, Any] = {"run": True, "data": {"cache"}}
 """Keys of the folder and the place, which nobody needs to be told of."""
@@ -120,22 +120,22 @@ def _settle_with_earlier(folder: RunFolder, config: Config, console: Console) ->
     if not written.exists():
         return
     there = read_config(written)
-    other = _differences(decisive(there), decisive(config))
-    if other:
+    if decisive(there) != decisive(config):
+        other = _differences(there, config, NOT_IN_DIGEST)
         raise ConfigError(
             f"{folder.path}: expected a run of this configuration, found another ({'; '.join(other)}): its "
             "checkpoints cannot go on under these keys; set them back, choose another run.dir, or start over with "
             "run.fresh=true"
         )
-    harmless = _differences(*(each.model_dump(mode="json", exclude=_UNSEEN) for each in (there, config)))
+    harmless = _differences(there, config, _UNSEEN)
     if harmless:
         note = f"{'; '.join(harmless)}: changes no weight, so the run goes on"
         console.print(note, style="dim", highlight=False, soft_wrap=True)
 
 
-def _differences(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _differences(there: Config, now: Config, left_out: dict[str, Any]) -> list[str]:
     """Keys of different value, each as `key: old there, new now`."""
-    old, new = _flat(there), _flat(now)
+    old, new = (_flat(config.model_dump(mode="json", exclude=left_out)) for config in (there, now))
     return [f"{key}: {json.dumps(old[key])} there, {json.dumps(new[key])} now" for key in new if old[key] != new[key]]
 
 
