@@ -1,6 +1,6 @@
 """How long a shard should be: what absent stocks cost on disk and in training, for decades of listings and delistings.
 
-    python benchmarks/shard_length.py
+    python -m benchmarks.shard_length
 
 A shard holds the stocks present on any of its days, and repeats the days that a window before its first day needs.
 Long shards therefore carry more absent stocks through every training step, short ones repeat more days on disk.
@@ -20,7 +20,7 @@ TURNOVERS = (0.05, 0.10, 0.20)
 """Shares of the stocks that are delisted within a year; about 0.08 in the United States."""
 SHARD_DAYS = (64, 128, 256, 512, 1024)
 REPEATED_DAYS = 63
-COMMAND = "python benchmarks/shard_length.py"
+COMMAND = "python -m benchmarks.shard_length"
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ class DataConfig(Section):
     source: str = "sample"
     """`sample` (embedded S&P 500 closes), `synthetic`, or a path: Parquet (file or directory), CSV, a built store."""
     cache: str = ".cache/atft"
-    """Folder of built stores, one for each source and recipe, brought up to date when the source changes; and of graphs."""
+    """Folder of built stores, one a source and recipe, brought up to date when the source changes, and of graphs."""
     start: date | None = None
     """First day to use."""
     end: date | None = None
