@@ -107,7 +107,7 @@ def test_private_memory_is_what_was_written_not_what_was_mapped(tmp_path: Path) 
     assert mapped.num_bytes - before < MEGABYTES << 19
     with peak_private_bytes() as peak:
         # Of the kernel, not of malloc, which may have freed memory at hand.
-        written = np.frombuffer(mmap.mmap(-1, MEGABYTES << 20), np.float32)
+        written = np.frombuffer(mmap.mmap(-1, MEGABYTES << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.float32)
         written[:] = 1
         peak.see(private_bytes())
     assert peak.num_bytes - before >= written.nbytes * 0.9
