@@ -232,5 +232,5 @@ def test_private_memory_does_not_grow_with_the_days(tmp_path: Path) -> None:
         command = [sys.executable, "-c", PRIVATE_MEMORY, str(tmp_path / str(num_days)), str(num_days)]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    # The lists of the 200 days more are 40 x 1000 x 15 x 8 bytes: 4,700 KiB.
-    assert kib(400) - kib(200) < 2000
+    # The lists of the 500 days more are 100 x 1000 x 15 x 8 bytes, 11,700 KiB; what malloc keeps varies by some 4,000.
+    assert kib(600) - kib(100) < 6000
