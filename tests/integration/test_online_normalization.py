@@ -265,4 +265,5 @@ def test_private_memory_does_not_grow_with_the_days(tmp_path):
             assert found["days"] == num_days
             peaks[num_days, switch] = found["peak"]
     assert peaks[600, "true"] < 1.05 * peaks[300, "true"]
-    assert peaks[600, "false"] > peaks[300, "false"] + 0.8 * 300 * 150 * 200 * 4
+    # What malloc keeps varies by some megabytes; the panel of the days more has 36.
+    assert peaks[600, "false"] > peaks[300, "false"] + 0.5 * 300 * 150 * 200 * 4
