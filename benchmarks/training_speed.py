@@ -4,8 +4,8 @@
 
 Windows of 20 days, 32 features, width 64, 5 horizons, 2 threads. Each library trains in a process of its own, and the
 processes take turns. Theirs step on ready tensors (forward, loss, backward, Adam); ours does all that training
-repeats, from the store to the updated weights (`benchmarks/training_steps.py`), with 1,000 stocks a day, compiled and
-eager (`compile: auto` compiles any training long enough to pay for it). A sample is one window of one stock: theirs
+repeats, from the store to the updated weights (`benchmarks/training_steps.py`), with 1,000 stocks a day, compiled,
+eager, and compiled in bf16 (`compile: auto` compiles any training long enough to pay for it). A sample is one window of one stock: theirs
 with 20 encoder and 5 decoder days, ours with a score for each of 5 horizons. pytorch-forecasting's is measured at
 equal widths and with its default `hidden_continuous_size` of 8.
 
@@ -34,7 +34,7 @@ PEER_TARGETS: Mapping[str, Target | None] = {
     DEFAULT_WIDTH: None,
     NEURALFORECAST: at_least(12),
 }
-COMPILED, EAGER = "ours, compiled", "ours, eager"
+COMPILED, EAGER, BF16 = "ours, compiled", "ours, eager", "ours, compiled, amp=bf16"
 FEATURES, DAYS = 32, 150
 
 
@@ -51,6 +51,7 @@ def main() -> None:
         commands = {
             COMPILED: own("training_steps", *overrides, "compile=true"),
             EAGER: own("training_steps", *overrides, "compile=false"),
+            BF16: own("training_steps", *overrides, "compile=true", "amp=bf16"),
             PYTORCH_FORECASTING: peer("pytorch_forecasting_tft", *size, "--continuous", "64"),
             DEFAULT_WIDTH: peer("pytorch_forecasting_tft", *size),
             NEURALFORECAST: peer("neuralforecast_tft", *size),
@@ -62,7 +63,7 @@ def main() -> None:
 
 def figures(answers: Mapping[str, Sequence[Mapping[str, float]]], operations: float) -> list[Figure]:
     """`answers` by library and round, `operations` of one training sample of ours."""
-    measured = (COMPILED, EAGER, *PEER_TARGETS)
+    measured = (COMPILED, EAGER, BF16, *PEER_TARGETS)
     rates = {name: [answer["samples_per_second"] for answer in answers[name]] for name in measured}
     ours = statistics.median(rates[COMPILED])
     rows = [
@@ -75,9 +76,10 @@ def figures(answers: Mapping[str, Sequence[Mapping[str, float]]], operations: fl
         )
         for name, target in PEER_TARGETS.items()
     ]
-    gain = median_ratio(rates[COMPILED], rates[EAGER])
-    detail = f"{significant(ours)} and {significant(statistics.median(rates[EAGER]))} samples/s"
-    rows.append(Figure.of("training samples/s, ours, compiled over eager", gain, COMMAND, detail=detail))
+    for what, name, base in (("compiled over eager", COMPILED, EAGER), ("bf16 over float32, compiled", BF16, COMPILED)):
+        detail = " and ".join(significant(statistics.median(rates[each])) for each in (name, base)) + " samples/s"
+        gain = median_ratio(rates[name], rates[base])
+        rows.append(Figure.of(f"training samples/s, ours, {what}", gain, COMMAND, detail=detail))
     best = max(answers[PEAK][0], key=lambda size: statistics.median(answer[size] for answer in answers[PEAK]))
     peaks = [answer[best] for answer in answers[PEAK]]
     share = median_ratio([rate * operations for rate in rates[COMPILED]], peaks)
