@@ -3,11 +3,11 @@
     python -m benchmarks.training_speed [--quick]
 
 Windows of 20 days, 32 features, width 64, 5 horizons, 2 threads. Each library trains in a process of its own, and the
-processes take turns. Theirs step on ready tensors (forward, loss, backward, Adam); ours does all that training
-repeats, from the store to the updated weights (`benchmarks/training_steps.py`), with 1,000 stocks a day, compiled,
-eager, and compiled in bf16 (`compile: auto` compiles any training long enough to pay for it). A sample is one window of one stock: theirs
-with 20 encoder and 5 decoder days, ours with a score for each of 5 horizons. pytorch-forecasting's is measured at
-equal widths and with its default `hidden_continuous_size` of 8.
+processes take turns. Theirs step on ready tensors (forward, loss, backward, Adam); ours does all that training repeats,
+from the store to the updated weights (`benchmarks/training_steps.py`), with 1,000 stocks a day, compiled, eager, and
+compiled in bf16 (`compile: auto` compiles any training long enough to pay for it). A sample is one window of one stock:
+theirs with 20 encoder and 5 decoder days, ours with a score for each of 5 horizons. pytorch-forecasting's is measured
+at equal widths and with its default `hidden_continuous_size` of 8.
 
 FLOPs are counted from the network's shapes: 2 m n k a matrix product, forward and backward, element-wise work not at
 all (`atft_gat_fan.models.flops`).
