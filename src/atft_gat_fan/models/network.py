@@ -181,7 +181,7 @@ class ATFT_GAT_FAN(nn.Module):
         context = category.unsqueeze(0) if category is not None else None
         if known is not None:
             context = known if context is None else context + known
-        if self._recompute:
+        if self.spec.gradient_checkpointing:
             context = context.expand(len(features), -1, -1) if context is not None else None
             parts = [
                 self._recomputed(
@@ -221,7 +221,7 @@ class ATFT_GAT_FAN(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Encoded days and attention weights, from the hidden vectors of the span."""
         window = self.spec.window
-        if not self._recompute:
+        if not self.spec.gradient_checkpointing:
             windows = hidden.unfold(0, window, 1).movedim(-1, 0).contiguous()
             encoded: tuple[Tensor, Tensor] = self.temporal(windows, category, dates, key)
             return encoded
@@ -234,18 +234,16 @@ class ATFT_GAT_FAN(nn.Module):
         days, attention = zip(*parts, strict=True)
         return torch.cat(days), torch.cat(attention)
 
-    @property
-    def _recompute(self) -> bool:
-        """Whether stages run day by day, and once more in the backward pass.
-
-        A stage over all days at once would hold all its activations again while it is recomputed.
-        """
-        return self.spec.gradient_checkpointing and torch.is_grad_enabled()
-
     @staticmethod
     def _recomputed(
         stage: Callable[..., tuple[Tensor, Tensor]], key: RandomKey | None, *inputs: Any
     ) -> tuple[Tensor, Tensor]:
+        """One stage of one day, computed once more in the backward pass, if there will be one.
+
+        Day by day, because a stage over all days at once would hold all its activations while it is computed.
+        """
+        if not torch.is_grad_enabled():
+            return stage(*inputs)
         # Keyed dropout draws the same masks again; without a key the global generator has to be wound back.
         result: tuple[Tensor, Tensor] = checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=key is None)
         return result
