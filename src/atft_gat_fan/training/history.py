@@ -40,6 +40,8 @@ class History:
     samples: int = 0
     skipped_steps: int = 0
     non_finite_in_row: int = 0
+    relief: dict[str, Any] | None = None
+    """What is done against running out of memory (`Relief.to_json`); None while nothing is."""
     loss_sum: float = 0.0
     """Of the steps applied in the epoch under way."""
     loss_steps: int = 0

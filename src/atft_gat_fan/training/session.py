@@ -17,7 +17,8 @@ from atft_gat_fan.data.batches import prefetch
 from atft_gat_fan.errors import NonFiniteError, StorageError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.cadence import Cadence
-from atft_gat_fan.training.checkpoint import TrainingState, save_checkpoint
+from atft_gat_fan.training.checkpoint import TrainingState, load_newest, save_checkpoint
+from atft_gat_fan.training.executor import make_executor
 from atft_gat_fan.training.history import EpochRecord, History
 from atft_gat_fan.training.loggers import Logger
 from atft_gat_fan.training.objective import Objective
@@ -28,16 +29,17 @@ from atft_gat_fan.training.optim import (
     schedule_learning_rates,
 )
 from atft_gat_fan.training.progress import ProgressDisplay
+from atft_gat_fan.training.relief import Relief
 from atft_gat_fan.training.resources import peak_rss_bytes
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.runtime import make_runtime
 from atft_gat_fan.training.schedule import Schedule
 from atft_gat_fan.training.settings import TrainSettings
 from atft_gat_fan.training.signals import StopSignals
-from atft_gat_fan.training.step import StepReport, TrainStep
+from atft_gat_fan.training.step import StepReport, TrainStep, UpdateLostError
 from atft_gat_fan.training.temperature import TemperatureSchedule
 from atft_gat_fan.training.training_data import TrainingData, step_groups
-from atft_gat_fan.training.validation_pass import ValidationScores, score_days
+from atft_gat_fan.training.validation_pass import ValidationScores
 from atft_gat_fan.training.watch import Watch
 from atft_gat_fan.training.weights import Weights
 from atft_gat_fan.types import DayBatch
@@ -67,6 +69,7 @@ class Session:
         self._runtime.fabric.setup_module(model)
         self._optimizer = build_optimizer(model, settings)
         self._objective = Objective(settings, self._runtime.fabric.device)
+        self._weights = Weights(model, settings.ema)
         self._train_step = TrainStep(
             self._runtime,
             model,
@@ -75,12 +78,14 @@ class Session:
             clip_norm=settings.clip_norm,
             seed=settings.seed,
             to_device=data.to_device,
+            applied=self._weights.stepped,
         )
-        self._weights = Weights(model, settings.ema)
-        self._watch = Watch(settings, self._runtime, self._optimizer, self._weights, data.to_device)
+        self._executor = make_executor(settings, self._train_step, ema=self._weights.ema, on_relief=self._relieved)
+        self._watch = Watch(settings, self._runtime, self._optimizer, self._weights, self._executor)
         self._temperature = TemperatureSchedule(settings.temperature, schedule.planned_steps)
         self.history = History()
         self._cadence = Cadence(settings.checkpoint_every)
+        self._save_due = False
         self._started = time.monotonic()
         self._earlier_seconds = 0.0
 
@@ -111,10 +116,20 @@ class Session:
         self._model.train()
         if self._model.compiled and self.history.reason is None:
             self._compile()
-        while self.history.reason is None:
-            self._train_epoch()
-            self._validate()
+        if self.history.step == 0:
             self._save()
+        while self.history.reason is None:
+            try:
+                self._train_epoch()
+                self._validate()
+                self._save()
+            except UpdateLostError:
+                relief = self._executor.relief
+                state = load_newest(self._folder.checkpoints, self._warn)
+                assert state is not None
+                self._load(state)
+                self._executor.restore(relief)
+                self.history.relief, self._save_due = relief.to_json(), True
         raw = self._weights.finish()
         self._set_temperature(self._model, self._temperature.final)
         self._model.eval()
@@ -125,15 +140,8 @@ class Session:
         self._display.message("compiling the network: up to some minutes the first time, less once it is cached")
         began = time.monotonic()
         first, *_ = step_groups(self._data, self._settings, epoch=0)[0]
-        self._train_step.rehearse([self._data.batch(*first)])
-        score_days(
-            self._runtime,
-            self._weights.evaluated,
-            self._objective,
-            self._batches(self._data.valid_blocks()[:1]),
-            stop_requested=lambda: False,
-            to_device=self._data.to_device,
-        )
+        self._executor.rehearse([self._data.batch(*first)])
+        self._executor.score(self._weights.evaluated, self._batches(self._data.valid_blocks()[:1]))
         self._log("compile", seconds=time.monotonic() - began)
 
     def _train_epoch(self) -> None:
@@ -148,9 +156,7 @@ class Session:
             schedule_learning_rates(self._optimizer, self._schedule(history.step))
             self._set_temperature(self._model, self._temperature(history.step))
             batches = list(islice(stream, len(groups[history.position])))
-            report = self._train_step(batches, history.step)
-            if report.outcome == "applied":
-                self._weights.stepped()
+            report = self._executor.train(batches, history.step)
             history.train_seconds += time.perf_counter() - began
             history.position += 1
             history.step += 1
@@ -159,7 +165,7 @@ class Session:
                 self._log_step(report)
             self._stop_if_asked()
             # The epoch's last step is saved after its validation.
-            if history.position < last and self._cadence.due(history.step):
+            if history.position < last and (self._save_due or self._cadence.due(history.step)):
                 self._save()
 
     def _batches(self, blocks: Sequence[tuple[int, int]]) -> Iterator[DayBatch]:
@@ -190,16 +196,9 @@ class Session:
         """Score the validation days, close the epoch, and decide whether training is over."""
         history, settings = self.history, self._settings
         self._set_temperature(self._weights.evaluated, self._temperature.final)
-        scores = score_days(
-            self._runtime,
-            self._weights.evaluated,
-            self._objective,
-            map(self._watch.seen, self._batches(self._data.valid_blocks())),
-            stop_requested=lambda: self._signals.received is not None,
-            to_device=self._data.to_device,
-        )
+        batches = map(self._watch.seen, self._batches(self._data.valid_blocks()))
+        scores = self._executor.score(self._weights.evaluated, batches)
         self._stop_if_asked()
-        assert scores is not None
         rank_ic = scores.rank_ic if math.isfinite(scores.rank_ic) else None
         best = history.stopping.update(rank_ic, history.step, settings.smoothing)
         if best:
@@ -267,6 +266,7 @@ class Session:
         path = save_checkpoint(self._folder.checkpoints, state, self._settings.keep_checkpoints)
         weights.saved(path)
         self._cadence.done()
+        self._save_due = False
         self._log("checkpoint", path=str(path.relative_to(self._folder.path)), seconds=time.monotonic() - began)
 
     def _load(self, state: TrainingState) -> None:
@@ -281,7 +281,18 @@ class Session:
         if self._runtime.scaler is not None:
             self._runtime.scaler.load_state_dict(state.progress["scaler"])
         self.history = History.from_json(state.progress["history"])
+        if self.history.relief is not None:
+            self._executor.restore(Relief.from_json(self.history.relief))
         self._earlier_seconds = self.history.seconds
+
+    def _relieved(self, relief: Relief, why: str) -> None:
+        """Memory ran out, and from now on work is done in another way: to be saved with the next step done so."""
+        self.history.relief = relief.to_json()
+        self._save_due = True
+        self._log("relief", why=why, stamp=relief.stamp, **relief.to_json())
+        self._display.message(
+            f"out of memory at step {self.history.step + 1}: {why}; from now on {relief} ({relief.stamp})"
+        )
 
     def _set_temperature(self, model: ATFT_GAT_FAN, value: float) -> None:
         if self._temperature.moves:
