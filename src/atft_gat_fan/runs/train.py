@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import read_config, run_folder
 from atft_gat_fan.config.plan import RunPlan
 from atft_gat_fan.config.schema import Config, DataConfig
+from atft_gat_fan.data.splits import Split
+from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.inference.bundle import numerics_stamp, write_bundle
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.huber_deltas import huber_deltas
+from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, write_metrics
@@ -55,7 +59,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     folder.write_config(config)
     folder.write_json_atomic("plan.json", plan.to_json())
     with Stages(console) as stages:
-        assembly = assemble(config, stages, statistics=folder.path / NORMALIZER)
+        assembly = assemble(config, stages, settle=partial(_settle_data, folder))
     model = build_model(assembly)
     settings = TrainSettings.from_config(config, plan, huber_deltas(assembly))
     # A checkpoint belongs to its data too: other prices under the same configuration are another run.
@@ -76,6 +80,11 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     with Stages(console) as stages:
         evaluations = score_and_measure(folder.path, assembly, result.model, stages)
         write_report(folder.path, assembly, evaluations["test"], stages)
+
+
+def _settle_data(folder: RunFolder, store: Store, split: Split) -> Path:
+    settle_data(folder.path, store, split, begun=folder.checkpoints.exists())
+    return folder.path / NORMALIZER
 
 
 def _recipe(assembly: Assembly) -> DataConfig:
