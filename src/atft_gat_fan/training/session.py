@@ -76,23 +76,20 @@ class Session:
         self._runtime.fabric.setup_module(model)
         self._optimizer = build_optimizer(model, settings)
         self._weights = Weights(model, settings.ema)
-        self._executor = make_executor(
-            settings,
-            TrainStep(
-                self._runtime,
-                model,
-                self._optimizer,
-                Objective(settings, self._runtime.fabric.device),
-                clip_norm=settings.clip_norm,
-                seed=settings.seed,
-                to_device=data.to_device,
-                applied=self._weights.stepped,
-                poll=signals.poll,
-            ),
-            on_relief=self._relieved,
+        train_step = TrainStep(
+            self._runtime,
+            model,
+            self._optimizer,
+            Objective(settings, self._runtime.fabric.device),
+            clip_norm=settings.clip_norm,
+            seed=settings.seed,
+            to_device=data.to_device,
+            applied=self._weights.stepped,
+            poll=signals.poll,
         )
+        self._executor = make_executor(settings, train_step, ema=self._weights.ema, on_relief=self._relieved)
         self._saves = Saves(settings, folder, self._runtime, self._weights, self._optimizer)
-        self._watch = Watch(settings, self._runtime, self._optimizer, self._weights, data.to_device)
+        self._watch = Watch(settings, self._runtime, self._optimizer, self._weights, self._executor)
         self._temperature = TemperatureSchedule(settings.temperature, schedule.planned_steps)
         self.history = History()
         self._cadence = Cadence(settings.checkpoint_every)
@@ -264,10 +261,11 @@ class Session:
         """Bring back the newest sound checkpoint, and remember in a new one that training went back."""
         damage: list[str] = []
         state = self._saves.sound(damage.append)
-        now = self.history
+        now, relief = self.history, self._executor.relief
         self._restore(state)
         history = self.history
         history.returns, history.rollbacks, history.relief = now.returns + 1, now.rollbacks, now.relief
+        self._executor.restore(relief)
         history.lr_factor, history.non_finite_in_row = now.lr_factor, 0
         if back.diverged:
             history.rollbacks += 1
@@ -345,7 +343,9 @@ class Session:
         self.history.relief = relief.to_json()
         self._save_due = True
         self._log("relief", why=why, stamp=relief.stamp, **relief.to_json())
-        self._display.message(f"out of memory at step {self.history.step + 1}: {why} ({relief.stamp})")
+        self._display.message(
+            f"out of memory at step {self.history.step + 1}: {why}; from now on {relief} ({relief.stamp})"
+        )
 
     def _set_temperature(self, model: ATFT_GAT_FAN, value: float) -> None:
         if self._temperature.moves:
