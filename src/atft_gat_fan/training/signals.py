@@ -26,28 +26,29 @@ class StopSignals:
 
     def __init__(self, stop_after: float | None = None) -> None:
         self._deadline = None if stop_after is None else time.monotonic() + stop_after
-        self._signal: signal.Signals | None = None
+        self.signalled: signal.Signals | None = None
+        """What came from outside."""
         self._previous: dict[signal.Signals, Any] = {}
 
     @property
     def received(self) -> signal.Signals | None:
-        """What asked for a stop, None as long as nothing did."""
-        if self._signal is None and self._deadline is not None and time.monotonic() >= self._deadline:
+        """What asked for a stop, the deadline included; None as long as nothing did."""
+        if self.signalled is None and self._deadline is not None and time.monotonic() >= self._deadline:
             return signal.SIGUSR1
-        return self._signal
+        return self.signalled
 
     def poll(self) -> None:
         """Raise StopRequested once a stop was requested. As cheap as looking at the clock."""
         if self.received is not None:
             raise StopRequested
 
-    def raise_if_received(self, when: str) -> None:
-        """Raise InterruptedRunError if a stop was requested; to be called once the state is saved."""
+    def raise_if_received(self, when: str, saved: str = "the state is saved") -> None:
+        """Raise InterruptedRunError if a stop was requested; to be called once what `saved` says is true."""
         received = self.received
         if received is not None:
-            cause = "at the deadline (run.stop_after)" if self._signal is None else f"by {received.name}"
+            cause = "at the deadline (run.stop_after)" if self.signalled is None else f"by {received.name}"
             raise InterruptedRunError(
-                f"stopped {cause} {when}; the state is saved: start the same command again to resume",
+                f"stopped {cause} {when}; {saved}: start the same command again to resume",
                 EXIT_CODES[received],
             )
 
@@ -63,6 +64,6 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None:
+        if self.signalled is not None:
             os._exit(EXIT_CODES[signal.Signals(number)])
-        self._signal = signal.Signals(number)
+        self.signalled = signal.Signals(number)
