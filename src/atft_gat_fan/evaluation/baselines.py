@@ -252,8 +252,10 @@ def _learned(
     position = np.searchsorted(data.predict_days, rows.day)
     for start in range(0, len(rows.day), ROWS_AT_A_TIME):
         part = slice(start, start + ROWS_AT_A_TIME)
-        inputs = _gather(data.panel, rows.day[part], rows.stock[part], partial(progress, FITTING))
+        alive = partial(progress, FITTING + (1 - FITTING) * start / len(rows.day))
+        inputs = _gather(data.panel, rows.day[part], rows.stock[part], alive)
         for horizon, score in enumerate(scorers):
+            alive()
             scores[position[part], rows.stock[part], horizon] = score(inputs)
     return scores
 

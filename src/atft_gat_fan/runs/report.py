@@ -23,7 +23,7 @@ def report(run: Path, console: Console) -> Path:
     bundle = load_bundle(run / BUNDLE)
     with StopSignals() as signals, Stages(console, signals) as stages:
         assembly = assemble(read_config(run / CONFIG), stages, bundle.normalizer)
-        return write_report(run, assembly, evaluations_of(run, assembly)["test"], stages)
+        return write_report(run, assembly, evaluations_of(run, assembly, stages)["test"], stages)
 
 
 def write_report(run: Path, assembly: Assembly, evaluation: Evaluation, report: Report) -> Path:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,8 +44,7 @@ def score_and_measure(
         notes = _notes(made_from, baselines.unavailable)
         write_table(_baseline_table(assembly, baselines), run / BASELINES, notes)
     write_metrics(run, {"baselines_unavailable": _noted(run / BASELINES)})
-    report("evaluation", 0.0)
-    evaluations = evaluations_of(run, assembly)
+    evaluations = evaluations_of(run, assembly, report)
     looked_at = _noted(run / PREDICTIONS)
     write_metrics(run, {split: evaluations[split].metrics | looked_at[split] for split in SPLITS})
     return evaluations
@@ -88,7 +88,7 @@ def _write_predictions(run: Path, assembly: Assembly, model: ATFT_GAT_FAN, repor
     write_table(pl.concat(tables), run / PREDICTIONS, _notes(made_from, looked_at))
 
 
-def evaluations_of(run: Path, assembly: Assembly) -> dict[str, Evaluation]:
+def evaluations_of(run: Path, assembly: Assembly, report: Report) -> dict[str, Evaluation]:
     """The evaluation of each split from the scores stored in the run's folder."""
     model, baselines = read_table(run / PREDICTIONS), read_table(run / BASELINES)
     unavailable = read_metrics(run)["baselines_unavailable"]
@@ -100,6 +100,7 @@ def evaluations_of(run: Path, assembly: Assembly) -> dict[str, Evaluation]:
             num_quantiles=evaluation.num_quantiles,
             cost_bps=evaluation.cost_bps,
             seed=assembly.config.seed,
+            progress=partial(report, f"evaluation of the {split} days"),
         )
         for split in SPLITS
     }
