@@ -56,6 +56,8 @@ def fit(
 ) -> FitResult:
     """Train, resuming from the newest checkpoint in the folder, and leave the best weights in the model.
 
+    `signals`, opened by the caller, are heeded after each step and each scored validation block.
+
     Same machine, settings, data and initial weights: the same bits, however often the run was killed
     and started again. Raises InterruptedRunError after one of `signals` (state saved), NonFiniteError when
     training diverges, MemoryLimitError where memory ran out, StorageError when a checkpoint cannot be written

@@ -36,6 +36,7 @@ CONTENT = (
     "model",
     "predictions.parquet",
     "baselines.parquet",
+    "supervisor.json",
     "metrics.json",
     "report.html",
     STATE,
