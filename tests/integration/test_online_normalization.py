@@ -85,7 +85,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def assembled(*overrides: str, statistics: Path | None = None) -> Assembly:
-    return assemble(load_config([*SMALL, *overrides]), lambda stage, share: None, statistics=statistics)
+    settle = None if statistics is None else lambda store, split: statistics
+    return assemble(load_config([*SMALL, *overrides]), lambda stage, share: None, settle=settle)
 
 
 def fitted(assembly: Assembly, folder: Path) -> ATFT_GAT_FAN:
@@ -137,13 +138,13 @@ def test_a_resumed_run_ends_with_the_same_bits(source, tmp_path):
     straight = fitted(assembled(*source, ONLINE), tmp_path / "straight").state_dict()
     folder, statistics = tmp_path / "killed", tmp_path / "normalizer.json"
     overrides = [*source, ONLINE, "train.checkpoint_every=7", "data.num_workers=2"]
-    assembly = assembled(*overrides, statistics=statistics)
+    assembly = assembled(*overrides, settle=lambda store, split: statistics)
     settings = TrainSettings.from_config(assembly.config, assembly.plan, None)
     with RunFolder(folder) as opened, pytest.raises(InterruptedRunError), pytest.warns(UserWarning, match="loader"):
         fit(build_model(assembly), KilledAt(assembly, 31), settings, opened, Console(file=io.StringIO()))
     assert statistics.exists()
     assert list((folder / "checkpoints").iterdir()), "there is something to resume from"
-    resumed = fitted(assembled(*overrides, statistics=statistics), folder).state_dict()
+    resumed = fitted(assembled(*overrides, settle=lambda store, split: statistics), folder).state_dict()
     for name, tensor in straight.items():
         assert torch.equal(resumed[name], tensor), name
 

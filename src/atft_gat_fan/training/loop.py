@@ -47,14 +47,22 @@ class FitResult:
 
 
 def fit(
-    model: ATFT_GAT_FAN, data: TrainingData, settings: TrainSettings, folder: RunFolder, console: Console
+    model: ATFT_GAT_FAN,
+    data: TrainingData,
+    settings: TrainSettings,
+    folder: RunFolder,
+    console: Console,
+    signals: StopSignals,
 ) -> FitResult:
     """Train, resuming from the newest checkpoint in the folder, and leave the best weights in the model.
 
+    `signals`, opened by the caller, are heeded after each step and each scored validation block.
+
     Same machine, settings, data and initial weights: the same bits, however often the run was killed
-    and started again. Raises InterruptedRunError after a stop signal (state saved), NonFiniteError when
-    training diverges, StorageError when a checkpoint cannot be written or none can be read, ConfigError
-    when the folder's checkpoint belongs to another configuration, DataError without days to train on.
+    and started again. Raises InterruptedRunError after one of `signals` (state saved), NonFiniteError when
+    training diverges, MemoryLimitError where memory ran out, StorageError when a checkpoint cannot be written
+    or none can be read, ConfigError when the folder's checkpoint belongs to another configuration, DataError
+    without days to train on.
     """
     damage: list[str] = []
     state = load_newest(folder.checkpoints, damage.append)
@@ -63,7 +71,6 @@ def fit(
     schedule = Schedule(settings.scheduler, planned_steps(data, settings), settings.warmup_steps)
     resumed_step = 0 if state is None else state.step
     with (
-        StopSignals() as signals,
         make_display(console, schedule.planned_steps, resumed_step) as display,
         open_logger(settings, folder, resumed_step, display.message) as logger,
     ):
