@@ -20,8 +20,15 @@ from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.runtime import make_runtime
 from atft_gat_fan.training.signals import StopSignals
-from atft_gat_fan.training.validation_pass import score_days
+from atft_gat_fan.training.validation_pass import Scorer, evaluating, score_days
 from atft_gat_fan.types import RandomKey
+
+
+def validation_scores(model, market, settings):
+    device = torch.device("cpu")
+    scorer = Scorer(Objective(settings, device), device, market.to_device, make_runtime(settings).fabric.autocast)
+    with evaluating(model):
+        return score_days(scorer(model, batch) for batch in starmap(market.batch, market.valid_blocks()))
 
 
 def events(folder, kind=None):
@@ -151,10 +158,7 @@ class TestEarlyStopping:
         assert result.best_rank_ic == best.smoothed_rank_ic
         assert result.epochs == best.epoch + 3
         assert result.history[-1].rank_ic < best.rank_ic - 0.1
-        batches = starmap(turning.batch, turning.valid_blocks())
-        settings = make_settings()
-        objective = Objective(settings, torch.device("cpu"))
-        restored = score_days(make_runtime(settings), result.model, objective, batches, lambda: False)
+        restored = validation_scores(result.model, turning, make_settings())
         assert restored.rank_ic == best.rank_ic
         assert not equal(weights(result.model), dict(newest(folder).model))
 
@@ -253,10 +257,7 @@ class TestEma:
         assert equal(weights(result.model), {n: average[f"module.{n}"] for n in weights(result.model)})
         assert equal(result.raw_model_state, read_tensors(at_best / "model.safetensors"))
         assert not equal(weights(result.model), result.raw_model_state)
-        settings = make_settings()
-        objective = Objective(settings, torch.device("cpu"))
-        batches = starmap(market.batch, market.valid_blocks())
-        again = score_days(make_runtime(settings), result.model, objective, batches, lambda: False)
+        again = validation_scores(result.model, market, make_settings())
         (record,) = [record for record in result.history if record.step == result.best_step]
         assert again.rank_ic == record.rank_ic
 
@@ -335,10 +336,7 @@ class TestTemperature:
         )
         fixed = make_network(gat_temperature=0.5)
         fixed.load_state_dict(result.model.state_dict())
-        settings = make_settings()
-        objective = Objective(settings, torch.device("cpu"))
-        batches = starmap(market.batch, market.valid_blocks())
-        scores = score_days(make_runtime(settings), fixed, objective, batches, lambda: False)
+        scores = validation_scores(fixed, market, make_settings())
         assert result.history[-1].loss_by_horizon == scores.loss_by_horizon
         batch = market.batch(46, 4)
         with torch.no_grad():
