@@ -59,7 +59,14 @@ def test_every_rung_survives_being_stored(rungs):
 
 def test_the_stamp_tells_what_it_means_for_the_numbers():
     assert Relief().stamp == Relief(freed=True).stamp == "exact"
-    changes = ({"days": 1}, {"stocks": 32}, {"by_day": True}, {"queries": 64}, {"ema_on_host": True}, {"one_by_one": True})
+    changes = (
+        {"days": 1},
+        {"stocks": 32},
+        {"by_day": True},
+        {"queries": 64},
+        {"ema_on_host": True},
+        {"one_by_one": True},
+    )
     assert {Relief(**change).stamp for change in changes} == {"fp-equivalent"}
     assert Relief(days=1, bf16_from=12).stamp == "approximate@12"
 
