@@ -226,9 +226,7 @@ class Session:
             first = history.step - self._settings.max_skipped_steps + 1
             self._diverged(f"loss or gradients were not finite in steps {first} to {history.step}", batches, report)
 
-    def _diverged(
-        self, what: str, batches: Sequence[DayBatch] = (), report: StepReport | None = None
-    ) -> NoReturn:
+    def _diverged(self, what: str, batches: Sequence[DayBatch] = (), report: StepReport | None = None) -> NoReturn:
         """Raises _DivergedError as long as training may go back, then NonFiniteError."""
         history, settings = self.history, self._settings
         if history.rollbacks < settings.max_rollbacks:
