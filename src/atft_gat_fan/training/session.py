@@ -199,7 +199,7 @@ class Session:
             self._account(report, batches)
             if history.step % self._settings.log_every == 0:
                 self._log_step(report)
-            # The epoch's last step is saved after its validation; while steps are skipped, there is nothing new to save.
+            # The epoch's last step is saved after its validation; while steps are skipped, nothing new is to be saved.
             due = self._save_due or self._cadence.due(history.step)
             if due and history.position < last and not history.non_finite_in_row:
                 self._save()
@@ -341,9 +341,7 @@ class Session:
         self.history.relief = relief.to_json()
         self._save_due = True
         self._log("relief", why=why, stamp=relief.stamp, **relief.to_json())
-        self._display.message(
-            f"out of memory at step {self.history.step + 1}: {why}; from now on {relief} ({relief.stamp})"
-        )
+        self._warn(f"out of memory at step {self.history.step + 1}: {why}; from now on {relief} ({relief.stamp})")
 
     def _set_temperature(self, model: ATFT_GAT_FAN, value: float) -> None:
         if self._temperature.moves:
