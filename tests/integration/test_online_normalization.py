@@ -31,6 +31,7 @@ from atft_gat_fan.runs.train import train
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.types import DayBatch
 
 ONLINE = "improvements.online_normalization=true"
@@ -92,7 +93,7 @@ def assembled(*overrides: str, statistics: Path | None = None) -> Assembly:
 def fitted(assembly: Assembly, folder: Path) -> ATFT_GAT_FAN:
     settings = TrainSettings.from_config(assembly.config, assembly.plan, huber_deltas(assembly))
     with RunFolder(folder) as opened:
-        result = fit(build_model(assembly), assembly, settings, opened, Console(file=io.StringIO()))
+        result = fit(build_model(assembly), assembly, settings, opened, Console(file=io.StringIO()), StopSignals())
     assert result.steps == 50
     return result.model
 
@@ -141,7 +142,7 @@ def test_a_resumed_run_ends_with_the_same_bits(source, tmp_path):
     assembly = assembled(*overrides, settle=lambda store, split: statistics)
     settings = TrainSettings.from_config(assembly.config, assembly.plan, None)
     with RunFolder(folder) as opened, pytest.raises(InterruptedRunError), pytest.warns(UserWarning, match="loader"):
-        fit(build_model(assembly), KilledAt(assembly, 31), settings, opened, Console(file=io.StringIO()))
+        fit(build_model(assembly), KilledAt(assembly, 31), settings, opened, Console(file=io.StringIO()), StopSignals())
     assert statistics.exists()
     assert list((folder / "checkpoints").iterdir()), "there is something to resume from"
     resumed = fitted(assembled(*overrides, settle=lambda store, split: statistics), folder).state_dict()
@@ -214,6 +215,7 @@ from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.signals import StopSignals
 
 def private():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -234,7 +236,7 @@ class Sampled:
 
 settings = TrainSettings.from_config(config, assembly.plan, None)
 with RunFolder(Path(sys.argv[1])) as folder:
-    fit(build_model(assembly), Sampled(), settings, folder, Console(file=io.StringIO()))
+    fit(build_model(assembly), Sampled(), settings, folder, Console(file=io.StringIO()), StopSignals())
 print(json.dumps({"peak": peak, "days": len(assembly.store.days)}))
 """
 

@@ -25,10 +25,10 @@ def settle_data(run: Path, store: Store, split: Split, *, begun: bool) -> None:
     if there is None:
         write_json(file, facts)
     elif there != facts:
+        found = "; ".join(differences(there, facts))
         raise ConfigError(
-            f"{run}: expected the data this run was begun with, found other data ({'; '.join(differences(there, facts))}"
-            "): its checkpoints cannot go on with them; bring the data back, choose another run.dir, or start over with "
-            "run.fresh=true"
+            f"{run}: expected the data this run was begun with, found others ({found}): its checkpoints cannot go on "
+            "with them; bring the data back, choose another run.dir, or start over with run.fresh=true"
         )
 
 

@@ -129,7 +129,14 @@ def training_fingerprint(assembly: Assembly, settings: TrainSettings, result: Fi
         "train_days": [str(days[split.train[0]]), str(days[split.train[-1]])],
         "valid_days": [str(days[split.valid[0]]), str(days[split.valid[-1]])],
         "best_step": result.best_step,
+        "rollbacks": result.rollbacks,
+        "relief": _relief(result),
     }
+
+
+def _relief(result: FitResult) -> dict[str, Any] | None:
+    """What was done when memory ran out, and whether that is exact, equal to rounding, or an approximation."""
+    return None if result.relief is None else {**result.relief.to_json(), "stamp": result.relief.stamp}
 
 
 def _train_metrics(result: FitResult) -> dict[str, Any]:
@@ -143,6 +150,8 @@ def _train_metrics(result: FitResult) -> dict[str, Any]:
         "best_step": result.best_step,
         "skipped_steps": result.skipped_steps,
         "stopped": result.reason,
+        "rollbacks": result.rollbacks,
+        "relief": _relief(result),
         "numerics": numerics_stamp(compiled=result.model.compiled),
     }
 

@@ -199,7 +199,7 @@ class Session:
             self._account(report, batches)
             if history.step % self._settings.log_every == 0:
                 self._log_step(report)
-            # The epoch's last step is saved after its validation; while steps are skipped, there is nothing new to save.
+            # The epoch's last step is saved after its validation; while steps are skipped, nothing new is to be saved.
             due = self._save_due or self._cadence.due(history.step)
             if due and history.position < last and not history.non_finite_in_row:
                 self._save()
@@ -226,9 +226,7 @@ class Session:
             first = history.step - self._settings.max_skipped_steps + 1
             self._diverged(f"loss or gradients were not finite in steps {first} to {history.step}", batches, report)
 
-    def _diverged(
-        self, what: str, batches: Sequence[DayBatch] = (), report: StepReport | None = None
-    ) -> NoReturn:
+    def _diverged(self, what: str, batches: Sequence[DayBatch] = (), report: StepReport | None = None) -> NoReturn:
         """Raises _DivergedError as long as training may go back, then NonFiniteError."""
         history, settings = self.history, self._settings
         if history.rollbacks < settings.max_rollbacks:
@@ -343,9 +341,7 @@ class Session:
         self.history.relief = relief.to_json()
         self._save_due = True
         self._log("relief", why=why, stamp=relief.stamp, **relief.to_json())
-        self._display.message(
-            f"out of memory at step {self.history.step + 1}: {why}; from now on {relief} ({relief.stamp})"
-        )
+        self._warn(f"out of memory at step {self.history.step + 1}: {why}; from now on {relief} ({relief.stamp})")
 
     def _set_temperature(self, model: ATFT_GAT_FAN, value: float) -> None:
         if self._temperature.moves:
