@@ -57,6 +57,15 @@ def test_what_others_say_of_it_is_recognised(error):
     assert is_out_of_memory(error)
 
 
+@pytest.mark.parametrize("message", ["could not create a primitive", "could not execute a primitive"])
+def test_onednn_is_known_by_what_it_says(message):
+    def fail():
+        raise RuntimeError(message)
+
+    assert attempt(fail).in_onednn
+    assert not attempt(lambda: torch.empty(TOO_MUCH, dtype=torch.uint8)).in_onednn
+
+
 @pytest.mark.parametrize(
     "fail",
     [

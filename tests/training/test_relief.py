@@ -44,6 +44,14 @@ def test_what_saves_in_the_update_comes_first_where_that_ran_out():
     assert not any("one_by_one" in rung for rung in ladder(EVERYTHING))
 
 
+def test_onednn_is_left_at_once_where_it_was_the_one_that_failed():
+    """It never recovers: any other rung would fail as well."""
+    failed = Work(days=4, stocks=9, in_onednn=True)
+    first, second, *_ = ladder(failed)
+    assert (first, second) == ({"freed": True, "without_onednn": True}, {"days": 2})
+    assert ladder(failed, Relief(freed=True, days=1))[0] == {"without_onednn": True}
+
+
 def test_halving_begins_at_what_the_batch_that_failed_had():
     assert more_relief(Relief(freed=True, days=8), Work(days=5, stocks=9), step=0).days == 3
     assert more_relief(Relief(freed=True, days=2), Work(days=5, stocks=9), step=0).days == 1

@@ -20,6 +20,7 @@ from atft_gat_fan.training.out_of_memory import (
     estimate_need,
     free_memory,
     kept_kernels,
+    use_onednn,
 )
 from atft_gat_fan.training.relief import Relief, Work, more_relief
 from atft_gat_fan.training.settings import TrainSettings
@@ -175,6 +176,8 @@ class RobustExecutor:
         self.relief = relief
         train_step = self._computing.train_step
         train_step.model.chunks = relief.chunks
+        if relief.without_onednn:
+            use_onednn(False)
         train_step.update_one_by_one = relief.one_by_one
         train_step.autocast = self._autocast if relief.bf16_from is None else self._bf16
         if relief.ema_on_host and self._ema is not None:
@@ -236,13 +239,13 @@ class RobustExecutor:
     ) -> None:
         """Take the next rung. Raises MemoryLimitError on the last one."""
         free_memory()
-        relief = more_relief(self.relief, self._work(model, batches), self._step, in_update=in_update)
+        relief = more_relief(self.relief, self._work(ran_out, model, batches), self._step, in_update=in_update)
         if relief is None:
             self._give_up(ran_out, model, batches)
         self.restore(relief)
         self._on_relief(relief, ran_out.message)
 
-    def _work(self, model: ATFT_GAT_FAN, batches: Sequence[DayBatch]) -> Work:
+    def _work(self, ran_out: RanOut, model: ATFT_GAT_FAN, batches: Sequence[DayBatch]) -> Work:
         settings, spec, device = self._settings, model.spec, self._computing.device
         days, stocks = max(batch.num_days for batch in batches), max(batch.num_stocks for batch in batches)
         lists = max(1 if batch.neighbours is None else batch.neighbours.index.shape[-1] for batch in batches)
@@ -255,6 +258,7 @@ class RobustExecutor:
             by_day=spec.gradient_checkpointing,
             ema_on_device=self._ema is not None and device.type != "cpu",
             bf16=settings.executor.allow_bf16 and settings.amp == "none",
+            in_onednn=ran_out.in_onednn,
         )
 
     def _give_up(self, ran_out: RanOut, model: ATFT_GAT_FAN, batches: Sequence[DayBatch]) -> NoReturn:

@@ -21,8 +21,7 @@ from atft_gat_fan.types import DayBatch, Neighbours, RandomKey
 
 T = TypeVar("T")
 
-# Of RuntimeErrors, which shapes and types raise as well. What torch 2.13 says under RLIMIT_AS was tried out in every
-# stage of the network; oneDNN has only this to say of every failure, and nothing else of ours makes it fail.
+# Of RuntimeErrors, which shapes and types raise as well.
 SIGNS = (
     "can't allocate memory",
     "Cannot allocate memory",
@@ -31,10 +30,12 @@ SIGNS = (
     "enforce fail at alloc_cpu.cpp",
     "std::bad_alloc",
     "ALLOC_FAILED",
-    "could not create a primitive",
-    "could not execute a primitive",
-    "could not create a memory",
 )
+
+# What oneDNN says of every failure; nothing but a lack of memory makes it fail with our layers (torch 2.13).
+ONEDNN_SIGNS = ("could not create a primitive", "could not execute a primitive", "could not create a memory")
+
+ONEDNN_GAVE_UP = "oneDNN ran out of memory"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class RanOut:
 
     message: str
 
+    @property
+    def in_onednn(self) -> bool:
+        """Whether it was oneDNN that found none: it never recovers from that, however much there is later."""
+        return any(sign in self.message for sign in (*ONEDNN_SIGNS, ONEDNN_GAVE_UP))
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether it says that memory ran out: of torch's allocators, of numpy, arrow and Python, of the kernel."""
@@ -50,7 +56,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in (*SIGNS, *ONEDNN_SIGNS))
 
 
 def attempt(work: Callable[[], T]) -> T | RanOut:
@@ -63,6 +69,11 @@ def attempt(work: Callable[[], T]) -> T | RanOut:
         return RanOut((str(error) or type(error).__name__).splitlines()[0])
 
 
+def use_onednn(enabled: bool) -> None:
+    """Whether torch computes with oneDNN where it can, from now on and in all of the process."""
+    torch.backends.mkldnn.set_flags(enabled, _fp32_precision=None)  # type: ignore[no-untyped-call]
+
+
 @contextmanager
 def kept_kernels() -> Iterator[None]:
     """Raises MemoryError where torch went on without oneDNN because that ran out of memory.
@@ -73,8 +84,8 @@ def kept_kernels() -> Iterator[None]:
     before = torch.backends.mkldnn.enabled
     yield
     if before and not torch.backends.mkldnn.enabled:
-        torch.backends.mkldnn.set_flags(True, _fp32_precision=None)  # type: ignore[no-untyped-call]
-        raise MemoryError("oneDNN ran out of memory")
+        use_onednn(True)
+        raise MemoryError(ONEDNN_GAVE_UP)
 
 
 def free_memory() -> None:

@@ -17,7 +17,8 @@ LEAST_QUERIES = 64
 class Relief:
     """What has been done so far. `Relief()`: nothing.
 
-    `freed` unused memory was given back and the same done again. `days` are computed at a time; `stocks` of them
+    `freed` unused memory was given back and the same done again. `without_onednn`: computed with torch's own kernels, for
+    oneDNN, once it found no memory, fails for ever. `days` are computed at a time; `stocks` of them
     before the graph attention, computed again in the backward pass; `by_day`, that is done to every day of a piece too;
     `queries` query stocks at a time in the graph attention. `ema_on_host`: the average of the weights waits in the
     memory of the host. `one_by_one`: the optimizer updates one parameter at a time. `bf16_from` is the step since
@@ -25,6 +26,7 @@ class Relief:
     """
 
     freed: bool = False
+    without_onednn: bool = False
     days: int | None = None
     stocks: int | None = None
     by_day: bool = False
@@ -48,6 +50,7 @@ class Relief:
     def __str__(self) -> str:
         words = {
             "freed": "unused memory given back",
+            "without_onednn": "no oneDNN",
             "days": f"{self.days} days at a time",
             "stocks": f"{self.stocks} stocks at a time before the graph attention, computed again in the backward pass",
             "by_day": "activations of each day computed again in the backward pass",
@@ -83,6 +86,8 @@ class Work:
     """Whether there is an average of the weights in the memory of an accelerator."""
     bf16: bool = False
     """Whether bf16 is allowed, and not what training does anyway."""
+    in_onednn: bool = False
+    """Whether it was oneDNN that found no memory."""
 
 
 def more_relief(relief: Relief, work: Work, step: int, *, in_update: bool = False) -> Relief | None:
@@ -94,6 +99,8 @@ def more_relief(relief: Relief, work: Work, step: int, *, in_update: bool = Fals
 
 
 def _rungs(relief: Relief, work: Work, step: int, in_update: bool) -> Iterator[Relief]:
+    if work.in_onednn and not relief.without_onednn:
+        yield replace(relief, freed=True, without_onednn=True)
     if in_update and not relief.one_by_one:
         yield replace(relief, freed=True, one_by_one=True)
     if in_update and work.ema_on_device and not relief.ema_on_host:
