@@ -102,12 +102,13 @@ def train(job: dict, run: Path) -> None:
     with StopSignals() as signals, RunFolder(run) as folder, folder.recording():
         before = address_space("VmSize")
         if kind == "room":
-            resource.setrlimit(resource.RLIMIT_AS, (before + values[0], before + values[0]))
+            resource.setrlimit(resource.RLIMIT_AS, (before + values[0], resource.RLIM_INFINITY))
         with fault:
             result = fit(
                 network, market, TINY["tiny_settings"](**settings), folder, Console(file=io.StringIO()), signals
             )
     (run / "grown").write_text(str(address_space("VmPeak") - before))
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     save_file(result.model.state_dict(), run / "final.safetensors")
     (run / "history.json").write_text(json.dumps([str(record) for record in result.history]))
 

@@ -166,7 +166,7 @@ def test_every_rung_has_the_gradients_of_the_whole_batch(bench, market, relief, 
     assert relative_difference(pieces.gradients(), whole.gradients()) < 1e-5
     if relief.stamp == "exact":
         assert equal(pieces.tensors(), whole.tensors())
-    else:
+    elif not relief.without_onednn:
         assert not equal(pieces.gradients(), whole.gradients()), "else nothing was done in pieces"
 
 

@@ -17,8 +17,8 @@ LEAST_QUERIES = 64
 class Relief:
     """What has been done so far. `Relief()`: nothing.
 
-    `freed` unused memory was given back and the same done again. `without_onednn`: computed with torch's own kernels, for
-    oneDNN, once it found no memory, fails for ever. `days` are computed at a time; `stocks` of them
+    `freed` unused memory was given back and the same done again. `without_onednn`: other kernels compute, for oneDNN
+    fails for ever once it found no memory. `days` are computed at a time; `stocks` of them
     before the graph attention, computed again in the backward pass; `by_day`, that is done to every day of a piece too;
     `queries` query stocks at a time in the graph attention. `ema_on_host`: the average of the weights waits in the
     memory of the host. `one_by_one`: the optimizer updates one parameter at a time. `bf16_from` is the step since
