@@ -18,7 +18,7 @@ ONCE = {
     "optimizer": ["nth", "_foreach_sqrt", 20],
     "average": ["nth", "_foreach_lerp_.Scalar", 4],
 }
-LARGEST = 25_000  # bytes: the hidden vectors of a batch of 8 days are more
+LARGEST = 400_000  # bytes: what the LSTM keeps of 2 days; of a whole batch of 8 it is 1.3 MB
 BIG = {**SETTINGS, "max_steps": 2}
 BIG_STOCKS = 3000
 
@@ -38,7 +38,8 @@ class Runs:
         done = subprocess.run([sys.executable, str(WORKER), str(file)], capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr, done.stderr
-        for (name, *_), ending in zip(jobs, json.loads(done.stdout), strict=True):
+        # The last line: oneDNN prints to stdout too where it finds no memory.
+        for (name, *_), ending in zip(jobs, json.loads(done.stdout.splitlines()[-1]), strict=True):
             self.endings.setdefault(name, []).append(ending)
 
     def struck(self, name: str) -> list[str]:
@@ -112,7 +113,7 @@ def test_what_never_fits_whole_is_done_in_pieces_for_good(runs, struck):
     assert runs.endings["small"] == [0]
     told = runs.events("small", "relief")
     assert len(told) == len(refusals), "once it fits, it never fails again"
-    assert told[-1]["days"] < 8
+    assert told[-1]["days"] == 2
     assert told[-1]["stamp"] == "fp-equivalent"
     small, straight = (runs.events(name, "train") for name in ("small", "straight"))
     assert [event["loss"] for event in small] == pytest.approx([event["loss"] for event in straight], rel=1e-3)
