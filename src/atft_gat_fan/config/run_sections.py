@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from atft_gat_fan.config.section import NonNegativeFloat, Positive, PositiveFloat, Section
+from atft_gat_fan.config.section import Length, NonNegativeFloat, Positive, PositiveFloat, Section, Threads
 
 
 class RunConfig(Section):
@@ -18,18 +18,18 @@ class RunConfig(Section):
     """Start over, deleting what an earlier run of the same configuration left in the folder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; `auto` takes CUDA when there is one."""
-    num_threads: Positive | None = None
+    num_threads: Threads | None = None
     """CPU threads; results are bit-identical only for the same number. Default: all cores."""
 
 
 class LightGBMConfig(Section):
     """The LightGBM baseline."""
 
-    num_rounds: Positive = 200
+    num_rounds: Length = 200
     """Trees a horizon."""
     learning_rate: PositiveFloat = 0.05
     """Share of each tree that is added."""
-    num_leaves: Annotated[int, Field(ge=2)] = 31
+    num_leaves: Annotated[int, Field(ge=2, le=131_072)] = 31
     """Leaves of a tree at most."""
     min_data_in_leaf: Positive = 200
     """Rows a leaf must have."""
@@ -50,7 +50,7 @@ class EvaluationConfig(Section):
     )
     """Rankings shown beside the model's."""
     lightgbm: LightGBMConfig = LightGBMConfig()
-    num_quantiles: Annotated[int, Field(ge=2)] = 10
+    num_quantiles: Annotated[int, Field(ge=2, le=10_000)] = 10
     """Groups of the quantile returns and the long-short portfolio (fewer when a day has too few stocks)."""
     cost_bps: NonNegativeFloat = 10.0
     """Trading cost of one side, in basis points of the value traded."""

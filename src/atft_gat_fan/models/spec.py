@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import from_mapping
-from atft_gat_fan.config.plan import FreqDropoutPlan, ModelSpec, RunPlan
 from atft_gat_fan.config.model_sections import FanConfig, GatConfig, ModelConfig
+from atft_gat_fan.config.plan import FreqDropoutPlan, ModelSpec, RunPlan
 from atft_gat_fan.config.schema import Config, DataConfig
 from atft_gat_fan.data.calendar import CALENDAR_COVARIATES
 from atft_gat_fan.data.features import DERIVED_FEATURES
