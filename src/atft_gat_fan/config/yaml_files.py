@@ -3,6 +3,7 @@
 import os
 import stat
 from collections import defaultdict
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = _read(path)
         _require_small(text)
-        content = OmegaConf.create(text)
+        content = OmegaConf.load(StringIO(text))
     except (OSError, ValueError, OverflowError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: expected a readable YAML file, found {error}") from error
     if not isinstance(content, DictConfig):
@@ -53,22 +54,28 @@ def _read(path: Path) -> str:
 
 def _require_small(text: str) -> None:
     """Raises ValueError where values, with every alias counted as what it stands for, are too many or nested deeply."""
-    counts: dict[str | None, int] = defaultdict(int)
-    open_anchors: list[str | None] = []
+    sizes: dict[str | None, int] = defaultdict(int)
+    opened: list[str | None] = []
+    """The anchors, if any, of the collections around."""
     total = 0
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if isinstance(event, yaml.CollectionEndEvent):
-            open_anchors.pop()
-            continue
+            opened.pop()
         if not isinstance(event, yaml.NodeEvent):
             continue
-        size = counts[event.anchor] if isinstance(event, yaml.AliasEvent) else 1
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in opened:
+                raise ValueError(f"*{event.anchor} inside of what it stands for")
+            own, size = None, sizes[event.anchor]
+        else:
+            own, size = event.anchor, 1
+            sizes[own] = 0
+        for anchor in {*opened, own}:
+            sizes[anchor] += size
         total += size
-        for anchor in {*open_anchors, None if isinstance(event, yaml.AliasEvent) else event.anchor} - {None}:
-            counts[anchor] += size
         if isinstance(event, yaml.CollectionStartEvent):
-            open_anchors.append(event.anchor)
-        if total > MOST_VALUES or len(open_anchors) > MOST_LEVELS:
+            opened.append(own)
+        if total > MOST_VALUES or len(opened) > MOST_LEVELS:
             raise ValueError(
-                f"more than {MOST_VALUES} values with its aliases written out, or more than {MOST_LEVELS} levels"
+                f"more than {MOST_VALUES} values, its aliases written out, or more than {MOST_LEVELS} levels of them"
             )

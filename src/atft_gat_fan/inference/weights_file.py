@@ -43,7 +43,7 @@ def read_weights(file: Path, expected: Mapping[str, Tensor]) -> bytes:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if nbytes > memory:
             raise MemoryLimitError(
-                f"{file}: the weights take {nbytes / 1e9:.1f} GB, this machine has {memory / 1e9:.1f} GB; use a larger one"
+                f"{file}: the weights take {nbytes / 1e9:.1f} GB, this machine has {memory / 1e9:.1f}; use a larger one"
             )
         opened.seek(0)
         return opened.read(size)
