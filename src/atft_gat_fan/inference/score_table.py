@@ -58,12 +58,16 @@ def scores_of(
     return scores
 
 
-def read_table(file: Path, horizons: tuple[int, ...], most_rows: int) -> pl.DataFrame:
-    """A table as `score_table` makes it, other columns kept. Raises StorageError where it is missing or is none.
+def read_table(file: Path, horizons: tuple[int, ...], most_rows: int, more: tuple[str, ...] = ()) -> pl.DataFrame:
+    """A table as `score_table` makes it, with `more` columns of text. Raises StorageError where it is missing or is none.
 
     `most_rows` a table of its days and stocks can have: a small file can declare any number of them.
     """
-    expected = {"date": pl.Date, "code": pl.String, **{f"horizon_{h}d": pl.Float32 for h in horizons}}
+    expected = {
+        "date": pl.Date,
+        **dict.fromkeys(("code", *more), pl.String),
+        **{f"horizon_{h}d": pl.Float32 for h in horizons},
+    }
     try:
         with open(open_plain(file), "rb") as opened:
             schema = pl.read_parquet_schema(opened)

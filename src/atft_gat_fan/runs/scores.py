@@ -56,7 +56,9 @@ def evaluations_of(run: Path, assembly: Assembly) -> dict[str, Evaluation]:
     store = assembly.store
     rows = len(_scored_days(assembly)) * len(store.codes)
     model = read_table(run / PREDICTIONS, store.horizons, rows)
-    baselines = read_table(run / BASELINES, store.horizons, rows * len(assembly.config.evaluation.baselines))
+    baselines = read_table(
+        run / BASELINES, store.horizons, rows * len(assembly.config.evaluation.baselines), ("scorer",)
+    )
     unavailable = read_metrics(run)["baselines_unavailable"]
     scorers = {MODEL: model} | {name: baselines.filter(scorer=name) for name in baselines["scorer"].unique().sort()}
     evaluation = assembly.config.evaluation
