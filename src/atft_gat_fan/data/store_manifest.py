@@ -8,10 +8,11 @@ import stat
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
+from atft_gat_fan.config.section import Length
 from atft_gat_fan.data.durable_files import replace_durably
 from atft_gat_fan.errors import DataError, Problem, StorageError
 from atft_gat_fan.untrusted import parse_json, read_plain
@@ -72,7 +73,7 @@ class Manifest(_Entry):
     """Per code: 0 where the category is unknown, else 1 + its position in `static_categories`."""
     static_categories: tuple[str, ...]
     feature_names: tuple[str, ...]
-    horizons: tuple[Annotated[int, Field(ge=1)], ...]
+    horizons: tuple[Length, ...]
     max_window: int = Field(ge=1)
     shards: tuple[Shard, ...]
     metadata: dict[str, JsonValue]

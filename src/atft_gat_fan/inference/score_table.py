@@ -59,7 +59,7 @@ def scores_of(
 
 
 def read_table(file: Path, horizons: tuple[int, ...], most_rows: int, more: tuple[str, ...] = ()) -> pl.DataFrame:
-    """A table as `score_table` makes it, with `more` columns of text. Raises StorageError where it is missing or is none.
+    """A table as `score_table` makes it, with `more` columns of text. Raises StorageError where there is none.
 
     `most_rows` a table of its days and stocks can have: a small file can declare any number of them.
     """
