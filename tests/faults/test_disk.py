@@ -85,7 +85,8 @@ def test_a_result_that_does_not_fit_is_written_later(name, commands, small_run, 
     command = ["train", *small_run.arguments, *small_run.places(tmp_path / "cache", inside / "run")]
     answer = commands.atft(*command, before=filling(inside, f"/.{name}."))
     struck(FULL in answer.err)
-    answer.refused(74, "No space left", "free space")
+    answer.refused(74, f"{inside / 'run'}", name if "model" not in name and "weights" not in name else "the model")
+    assert "No space left" in answer.err
     run = outside / "run"
     assert not list(run.rglob(f"{name}*")), "half a file"
     trained = len(events(run, "train"))
