@@ -21,6 +21,7 @@ from atft_gat_fan.errors import AtftError, ConfigError, DataError, InterruptedRu
 
 LOCK = ".lock"
 STATE = "run_state.json"
+SUPERVISOR = "supervisor.json"
 # All that a run writes: `clear` deletes these names and nothing else, so a mistyped run.dir loses no one's files.
 CONTENT = (
     "config.yaml",
@@ -35,7 +36,7 @@ CONTENT = (
     "predictions.parquet",
     "baselines.parquet",
     "debug",
-    "supervisor.json",
+    SUPERVISOR,
     "metrics.json",
     "report.html",
     STATE,
