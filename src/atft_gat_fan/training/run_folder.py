@@ -21,6 +21,7 @@ from atft_gat_fan.errors import AtftError, ConfigError, DataError, InterruptedRu
 
 LOCK = ".lock"
 STATE = "run_state.json"
+SUPERVISOR = "supervisor.json"
 # All that a run writes: `clear` deletes these names and nothing else, so a mistyped run.dir loses no one's files.
 CONTENT = (
     "config.yaml",
@@ -36,7 +37,7 @@ CONTENT = (
     "model",
     "predictions.parquet",
     "baselines.parquet",
-    "supervisor.json",
+    SUPERVISOR,
     "metrics.json",
     "report.html",
     STATE,
