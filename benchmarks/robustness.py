@@ -4,9 +4,9 @@
 
 Checkpoints are timed by the events of an `atft train` on 1,000 stocks × 32 features with the default model, and set
 against as many of its steps as lie between two of them by default. A model of 10 million parameters is stopped by
-SIGTERM again and again, each time the same run, at other moments: from the signal to the end of the process. Steps with
-`auto_recover_oom` and without take turns on the same days, in one process, and nothing runs out of memory. Arguments in
-Hydra's grammar are for all three.
+SIGTERM again and again, each time the same run, at other moments of its steps of one day: from the signal to the end of
+the process. Steps with `auto_recover_oom` and without take turns on the same days, in one process, and nothing runs out
+of memory. Arguments in Hydra's grammar are for all three, and come last.
 """
 
 import itertools
@@ -30,7 +30,7 @@ from benchmarks.memory import ATFT, say
 
 COMMAND = "python -m benchmarks.robustness"
 RECOVERY = ["improvements.auto_recover_oom=true"]
-TEN_MILLION = ["model.hidden_size=592"]
+TEN_MILLION = ["model.hidden_size=592", "batch_size=1"]
 PATIENCE = 600
 """Seconds that a training may take to reach a moment at which it is stopped."""
 
@@ -46,7 +46,7 @@ def main() -> None:
         write_panel(place / "panel", stocks=stocks, days=days, features=features)
         common = [*market(place, days), *parsed.overrides]
         rows = [checkpoint_share(common, place / "saved", steps=12 if quick else 60)]
-        rows.append(time_to_stop([*common, *TEN_MILLION, "batch_size=1"], place / "stopped", stops=2 if quick else 6))
+        rows.append(time_to_stop([*TEN_MILLION, *common], place / "stopped", stops=2 if quick else 6))
         rows.append(readiness(common, RECOVERY, rounds=5 if quick else 100))
     publish("robustness", rows, quick=quick)
 
@@ -98,7 +98,7 @@ def time_to_stop(overrides: Sequence[str], run: Path, stops: int) -> Figure:
     for number in range(stops):
         say(f"stop {number + 1} of {stops}")
         with training(overrides, run) as process:
-            wait_for_steps(run, process, 2)
+            wait_for_steps(run, process, starts=number + 1, steps=2)
             step = statistics.median(step_seconds(read_events(run)))
             time.sleep(step * number / stops)
             began = time.perf_counter()
@@ -131,26 +131,18 @@ def training(overrides: Sequence[str], run: Path) -> Iterator["subprocess.Popen[
             process.wait()
 
 
-def wait_for_steps(run: Path, process: "subprocess.Popen[bytes]", steps: int) -> None:
-    """Until the process has done so many. Raises RuntimeError where it ends before, or takes too long."""
+def wait_for_steps(run: Path, process: "subprocess.Popen[bytes]", starts: int, steps: int) -> None:
+    """Until the run's `starts`-th process has done so many. Raises RuntimeError where it ends first, or takes long."""
     began = time.monotonic()
     while time.monotonic() - began < PATIENCE:
         if process.poll() is not None:
             raise RuntimeError(f"the training in {run} ended with {process.returncode} before it was stopped")
-        if [event["event"] for event in since_start(run, process)].count("train") >= steps:
+        events = read_events(run)
+        begun = [number for number, event in enumerate(events) if event["event"] == "start"]
+        if len(begun) == starts and [event["event"] for event in events[begun[-1] :]].count("train") >= steps:
             return
         time.sleep(0.02)
     raise RuntimeError(f"the training in {run} did no {steps} steps in {PATIENCE} s")
-
-
-def since_start(run: Path, process: "subprocess.Popen[bytes]") -> list[dict[str, Any]]:
-    """Events of this process; of none while it has not begun."""
-    lock = run / ".lock"
-    if not lock.exists() or not lock.read_text().startswith(f"process {process.pid} "):
-        return []
-    events = read_events(run)
-    starts = [number for number, event in enumerate(events) if event["event"] == "start"]
-    return events[starts[-1] :] if starts else []
 
 
 def read_events(run: Path) -> list[dict[str, Any]]:

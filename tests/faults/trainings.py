@@ -108,10 +108,11 @@ class Trainings:
         # A kill takes nothing of what was written, flushed or not; so memory will do, and waits for no disk.
         memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
         self._folder = tempfile.TemporaryDirectory(prefix="atft-faults-", dir=memory)
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = Path(self._folder.name) / "errors.txt"
         worker = [sys.executable, str(Path(__file__).with_name("training_worker.py"))]
         pipe = subprocess.PIPE
-        self._worker = subprocess.Popen(worker, stdin=pipe, stdout=pipe, stderr=self._errors, text=True)
+        with self._errors.open("w") as errors:
+            self._worker = subprocess.Popen(worker, stdin=pipe, stdout=pipe, stderr=errors, text=True)
         self._undisturbed: dict[str, tuple[Run, Ended]] = {}
 
     def at(self, name: str) -> Run:
@@ -143,8 +144,7 @@ class Trainings:
 
     def errors(self) -> str:
         """What the trainings wrote to their standard error."""
-        self._errors.seek(0)
-        return self._errors.read()
+        return self._errors.read_text()
 
     def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
         assert self._worker.stdin is not None
@@ -163,5 +163,4 @@ class Trainings:
         assert self._worker.stdin is not None
         self._worker.stdin.close()
         self._worker.wait()
-        self._errors.close()
         self._folder.cleanup()
