@@ -34,6 +34,7 @@ from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.signals import StopSignals
 from benchmarks.measuring import (
     ROOT,
     Figure,
@@ -131,8 +132,8 @@ def one_run(folder: Path, overrides: list[str]) -> dict[str, Any]:
         model, days = build_model(assembly), assembly.split.valid[:SCORED_DAYS]
         untrained = predict_days(model, assembly.batches, days).scores
         settings = TrainSettings.from_config(config, assembly.plan, huber_deltas(assembly))
-        with RunFolder(folder / "run") as opened:
-            result = fit(model, assembly, settings, opened, Console(file=io.StringIO()))
+        with StopSignals() as signals, RunFolder(folder / "run") as opened:
+            result = fit(model, assembly, settings, opened, Console(file=io.StringIO()), signals)
     trained = predict_days(result.model, assembly.batches, days).scores
     np.savez(folder / "scores.npz", untrained=untrained, trained=trained)
     return {"prepare": prepare, "samples_per_second": result.samples_per_second, "peak": peak.num_bytes}

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from atft_gat_fan.errors import InterruptedRunError
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.training.signals import StopRequested, StopSignals
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 75)])
@@ -38,3 +38,33 @@ def test_outside_the_main_thread_signals_keep_their_meaning():
     thread.start()
     thread.join()
     assert seen == [(None, before)]
+
+
+def test_polling_stops_work_once_a_signal_came():
+    with StopSignals() as signals:
+        signals.poll()
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(2):
+            with pytest.raises(StopRequested):
+                signals.poll()
+
+
+def test_the_deadline_asks_for_the_job_to_be_requeued():
+    with StopSignals(stop_after=3600) as early:
+        early.poll()
+        early.raise_if_received("after step 3")
+    with StopSignals(stop_after=0) as late:
+        assert late.received == signal.SIGUSR1
+        with pytest.raises(StopRequested):
+            late.poll()
+        with pytest.raises(
+            InterruptedRunError, match=r"deadline \(run.stop_after\) after step 3.*same command"
+        ) as caught:
+            late.raise_if_received("after step 3")
+    assert caught.value.exit_code == 75
+
+
+def test_the_first_signal_after_the_deadline_still_waits_for_the_state():
+    with StopSignals(stop_after=0) as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received == signal.SIGTERM

@@ -1,5 +1,6 @@
 """`atft demo`, `atft train` and the smoke test."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,9 +49,10 @@ def train(
     if dry_run:
         _describe(configs, output)
         return
+    began = time.monotonic()
     from atft_gat_fan.runs.train import train as run_train
 
-    _show([run_train(config, output.console) for config in configs], output)
+    _show([run_train(config, output.console, began) for config in configs], output)
 
 
 def smoke(output: "Output") -> None:

@@ -20,8 +20,8 @@ from atft_gat_fan.config.names import unknown_key
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.errors import ConfigError
 
-# Where a run lies and whether it starts over: not what it computes.
-PLACES = {"run": {"dir", "root", "fresh"}, "data": {"cache"}}
+# Where a run lies, whether it starts over and when it pauses: not what it computes.
+PLACES = {"run": {"dir", "root", "fresh", "stop_after"}, "data": {"cache"}}
 
 
 def load_config(overrides: Sequence[str] = ()) -> Config:

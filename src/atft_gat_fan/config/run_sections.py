@@ -20,6 +20,14 @@ class RunConfig(Section):
     """Where to compute; `auto` takes CUDA when there is one."""
     num_threads: Positive | None = None
     """CPU threads; results are bit-identical only for the same number. Default: all cores."""
+    stop_after: Annotated[str, Field(pattern=r"^[1-9][0-9]*[smh]$")] | None = None
+    """Save and exit with 75 after this time (`90s`, `55m`, `3h`), for a batch scheduler's limit; leave it some margin.
+    The same command started again goes on."""
+
+
+def seconds(duration: str) -> float:
+    """Of a duration such as `90s`, `55m` or `3h`."""
+    return float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
 
 
 class LightGBMConfig(Section):

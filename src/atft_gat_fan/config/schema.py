@@ -27,6 +27,7 @@ from atft_gat_fan.config.training_sections import (
     GroupsConfig,
     LossConfig,
     OptimizerConfig,
+    RecoveryConfig,
     TrainConfig,
     WandbConfig,
 )
@@ -64,7 +65,7 @@ class ImprovementsConfig(Section):
     enable_wandb: bool = False
     """4.9 Also log to Weights & Biases (`wandb`)."""
     auto_recover_oom: bool = False
-    """4.10 Retry in smaller pieces when memory runs out; not available yet."""
+    """4.10 When memory runs out, do the same days again in smaller pieces (`recovery.allow_bf16`)."""
 
 
 class Config(Section):
@@ -99,6 +100,7 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     train: TrainConfig = TrainConfig()
+    recovery: RecoveryConfig = RecoveryConfig()
     wandb: WandbConfig = WandbConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     improvements: ImprovementsConfig = ImprovementsConfig()

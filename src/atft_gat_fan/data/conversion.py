@@ -77,10 +77,10 @@ def convert(
         done, work = 0, sum(_num_rows(panel, span) for span in missing)
         for span in missing:
             progress("writing the store", done / work)
-            rows = ShardRows(recipe, staged, span)
+            rows, num_rows = ShardRows(recipe, staged, span), _num_rows(panel, span)
             with writer.shard(span, rows.codes, inputs[span.position]) as block:
-                rows.fill(block)
-            done += _num_rows(panel, span)
+                rows.fill(block, partial(_filling, progress, done / work, num_rows / work))
+            done += num_rows
         metadata = _metadata(panel, data, writer)
         store = writer.finish(static=panel.static, metadata=metadata, fingerprint=fingerprint)
     progress("store ready", 1.0)
@@ -174,6 +174,10 @@ def _stage(recipe: Recipe, spans: Sequence[ShardSpan], folder: Path, progress: C
         return stage(recipe.panel, folder, days, feature_days, progress)
     except OSError as error:
         raise StorageError(f"cannot sort rows in {folder}: {error}; free the disk or choose another folder") from error
+
+
+def _filling(progress: Progress, done: float, part: float, share: float) -> None:
+    progress("writing the store", done + share * part)
 
 
 def _num_rows(panel: Panel, span: ShardSpan) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def open_panel(
         raise DataError(problems, source=config.source)
     roles, rows, days = opened.roles, opened.rows, opened.days
     codes, categories = _codes(rows, source), _categories(rows, roles, source)
-    oddities = find_oddities(rows, days, codes, categories, roles, source)
+    oddities = find_oddities(rows, days, codes, categories, roles, source, partial(progress, 1.0))
     pays_out = config.delisting_return is not None and roles.has_prices
     if {"high", "low"} <= roles.prices.keys():
         crossed = pl.col("high") < pl.col("low")
@@ -133,7 +134,8 @@ def check_panel(config: DataConfig, progress: Callable[[float], None]) -> PanelR
     roles, rows, days = opened.roles, opened.rows, opened.days
     codes, oddities = _codes(rows, source), []
     if not problems:
-        oddities = find_oddities(rows, days, codes, _categories(rows, roles, source), roles, source)
+        categories = _categories(rows, roles, source)
+        oddities = find_oddities(rows, days, codes, categories, roles, source, partial(progress, 1.0))
     return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(days, codes, roles))
 
 

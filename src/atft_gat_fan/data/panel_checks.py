@@ -110,7 +110,7 @@ def find_problems(
             _violation(rows, check, count, source) for check, count in zip(some, counts.row(0), strict=True) if count
         ]
         progress(min(1.0, (position + COLUMNS_AT_ONCE) / len(checks)))
-    return problems + _duplicates(rows, days, roles, source)
+    return problems + _duplicates(rows, days, roles, source, progress)
 
 
 def _violation(rows: pl.LazyFrame, check: Check, count: int, source: Source) -> Problem:
@@ -161,10 +161,13 @@ def _checks(roles: Roles) -> Iterator[Check]:
         )
 
 
-def _duplicates(rows: pl.LazyFrame, days: pl.DataFrame, roles: Roles, source: Source) -> list[Problem]:
+def _duplicates(
+    rows: pl.LazyFrame, days: pl.DataFrame, roles: Roles, source: Source, progress: Callable[[float], None]
+) -> list[Problem]:
     count, examples = 0, []
     keyed = rows.select("date", "code", ROW).filter(pl.col("code").is_not_null())
     for band in bands(days):
+        progress(1.0)
         repeated = collect(
             keyed.filter(pl.col("date").is_between(*band))
             .group_by("date", "code")
@@ -193,14 +196,17 @@ def find_oddities(
     categories: pl.DataFrame | None,
     roles: Roles,
     source: Source,
+    alive: Callable[[], None],
 ) -> list[str]:
     """What is counted and told, not refused; reads canonical rows without problems.
 
-    `days` are those of `count_days`, `codes` all of the panel, `categories` the known `code, static` pairs.
+    `days` are those of `count_days`, `codes` all of the panel, `categories` the known `code, static` pairs. `alive`,
+    called between two reads, may raise to stop it.
     """
     num_rows = int(days["stocks"].sum())
     oddities = list(_oddities(roles))
     labels = {f"target_{horizon}d": name for horizon, name in roles.labels.items()}
+    alive()
     found = collect(
         rows.select(
             pl.len(),  # so that there is a row even where there is nothing to count
@@ -217,7 +223,7 @@ def find_oddities(
         if found[str(i)]
     ]
     if roles.has_prices:
-        told += _jumps(rows, days, codes, roles, source)
+        told += _jumps(rows, days, codes, roles, source, alive)
     told += [
         f"{name} has a median size of more than {PERCENT}: percents? Returns are fractions, 0.01 is one percent"
         for label, name in labels.items()
@@ -234,7 +240,14 @@ def _first_key(condition: pl.Expr) -> pl.Expr:
     return pl.concat_str("date", "code", separator=" ").filter(condition).min()
 
 
-def _jumps(rows: pl.LazyFrame, days: pl.DataFrame, codes: tuple[str, ...], roles: Roles, source: Source) -> list[str]:
+def _jumps(
+    rows: pl.LazyFrame,
+    days: pl.DataFrame,
+    codes: tuple[str, ...],
+    roles: Roles,
+    source: Source,
+    alive: Callable[[], None],
+) -> list[str]:
     """A price far from that of the stock's row before, however long ago; one band of days in memory at a time."""
     # Sorting numbers takes a fraction of sorting text.
     prices = rows.select("date", pl.col("code").cast(pl.Enum(codes)), "adj_close")
@@ -243,6 +256,7 @@ def _jumps(rows: pl.LazyFrame, days: pl.DataFrame, codes: tuple[str, ...], roles
     count, firsts = 0, []
     latest = collect(prices.head(0), source)
     for band in bands(days):
+        alive()
         own = collect(prices.filter(pl.col("date").is_between(*band)), source)
         # The newest row of each stock stands before the band's own.
         known = pl.concat([latest, own]).sort("code", "date")

@@ -1,7 +1,7 @@
 """The values of one shard, made of the staged rows of its days and of those before and after that they depend on."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,10 +74,11 @@ class ShardRows:
         self._cells = self._places(held)
         self.codes = tuple(recipe.panel.codes[stock] for stock in self._stocks)
 
-    def fill(self, block: Block) -> None:
+    def fill(self, block: Block, progress: Callable[[float], None]) -> None:
         """Write the values of the shard into the arrays of `block`, which are all missing.
 
-        Raises DataError where a label, return or traded value is infinite in float32.
+        `progress`, told the share of the features that is done, may raise to stop it. Raises DataError where a label,
+        return or traded value is infinite in float32.
         """
         block.present.reshape(-1)[self._cells] = True
         bars = Bars(self._rows[: self._held.stop])
@@ -90,11 +91,13 @@ class ShardRows:
         # NumPy and Polars let go of the interpreter while they compute.
         with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="features") as executor:
             if self._recipe.panel.features:
-                self._take_features(features, executor)
+                self._take_features(features, executor, progress)
             else:
-                self._derive_features(features, bars, executor)
+                self._derive_features(features, bars, executor, progress)
 
-    def _take_features(self, features: Float32[ndarray, "cells features"], executor: Executor) -> None:
+    def _take_features(
+        self, features: Float32[ndarray, "cells features"], executor: Executor, progress: Callable[[float], None]
+    ) -> None:
         """Scatter the panel's own, one stretch after the other, so that a part of the map is written once."""
         span = self._span
         begins = range(span.first_held - span.first_held % STRETCH_DAYS, span.stop, STRETCH_DAYS)
@@ -107,9 +110,16 @@ class ShardRows:
                 for rows in self._staged.batches(group, stretch.start, stretch.stop):
                     features[self._places(rows), columns] = rows.select(names).to_numpy()
 
-            list(executor.map(scatter, range(1, len(self._staged.groups))))
+            for _ in executor.map(scatter, range(1, len(self._staged.groups))):
+                progress((stretch.start - span.first_held) / (span.stop - span.first_held))
 
-    def _derive_features(self, features: Float32[ndarray, "cells features"], bars: Bars, executor: Executor) -> None:
+    def _derive_features(
+        self,
+        features: Float32[ndarray, "cells features"],
+        bars: Bars,
+        executor: Executor,
+        progress: Callable[[float], None],
+    ) -> None:
         method = self._recipe.config.standardise
 
         def derive(names: tuple[str, ...]) -> None:
@@ -117,7 +127,9 @@ class ShardRows:
             values = standardise_within_day(raw, names, method).select(pl.col(names).fill_null(float("nan")))
             features[self._cells, _beside(self._recipe.features, names)] = values.to_numpy()
 
-        list(executor.map(derive, by_family(self._recipe.features)))
+        families = list(by_family(self._recipe.features))
+        for done, _ in enumerate(executor.map(derive, families), 1):
+            progress(done / len(families))
 
     def _labels(self) -> list[pl.Series]:
         config, horizons = self._recipe.config, self._recipe.derived_horizons

@@ -6,6 +6,7 @@ says why and how to mend it instead of failing the evaluation.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, Protocol
 
@@ -16,6 +17,10 @@ from numpy.typing import NDArray
 BaselineName = Literal["reversal", "momentum", "ridge", "lightgbm"]
 Scorer = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 """Features [rows, features] -> scores [rows]."""
+Progress = Callable[[float], None]
+"""Told the share that is done, again and again; may raise to stop the work."""
+Fit = Callable[[NDArray[np.float32], NDArray[np.floating], Progress], Scorer]
+"""Features [rows, features], target [rows]."""
 LabelTransform = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 """Labels [days, stocks, horizons] -> what is regressed on, within the day; NaN stays NaN."""
 
@@ -34,6 +39,8 @@ SHORT_HISTORY = (
 
 
 DAYS_AT_A_TIME = 64
+FITTING = 0.9
+"""Share of a learner's time that is fitting, about; scoring is the rest."""
 ROWS_AT_A_TIME = 2**16
 """A multiple of the rows that a matrix product takes together: cut elsewhere, the last digit of a score could move."""
 
@@ -108,30 +115,35 @@ def baseline_scores(
     lightgbm: LightGBMParams | None = None,
     num_threads: int = 1,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str, float], None] | None = None,
 ) -> Baselines:
     """Score `data.predict_days` by each named baseline.
 
     `label_transform` is the model's own, used by LightGBM; ridge regresses on labels standardised within the
     day. Only rows of the training and the predicted days are read, the latter a part at a time. Bit-identical for
-    the same inputs, versions and `num_threads`. `progress` is told the name of each baseline before it runs.
+    the same inputs, versions and `num_threads`. `progress` is told the name of a baseline and the share of it that is
+    done; what it raises stops the work.
     """
     lightgbm = lightgbm or LightGBMParams()
-    run: Mapping[str, Callable[[], NDArray[np.float32]]] = {
-        "reversal": lambda: _every_horizon(data, _reversal(data)),
-        "momentum": lambda: _every_horizon(data, _momentum(data)),
-        "ridge": lambda: _ridge(data, lightgbm.max_rows),
-        "lightgbm": lambda: _lightgbm(data, label_transform, lightgbm, num_threads, seed),
+    run: Mapping[str, Callable[[Progress], NDArray[np.float32]]] = {
+        "reversal": lambda told: _every_horizon(data, _reversal(data)),
+        "momentum": lambda told: _every_horizon(data, _momentum(data)),
+        "ridge": lambda told: _ridge(data, lightgbm.max_rows, told),
+        "lightgbm": lambda told: _lightgbm(data, label_transform, lightgbm, num_threads, seed, told),
     }
     result = Baselines({}, {})
     for name in names:
-        if progress is not None:
-            progress(name)
+        told = partial(progress or _ignore, name)
+        told(0.0)
         try:
-            result.scores[name] = run[name]()
+            result.scores[name] = run[name](told)
         except _UnavailableError as reason:
             result.unavailable[name] = {"unavailable": str(reason)}
     return result
+
+
+def _ignore(name: str, share: float) -> None:
+    pass
 
 
 def _every_horizon(data: BaselineData, score: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -176,19 +188,24 @@ def _running(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
 
 
-def _ridge(data: BaselineData, max_rows: int) -> NDArray[np.float32]:
+def _ridge(data: BaselineData, max_rows: int, progress: Progress) -> NDArray[np.float32]:
     """Linear regression with an L2 penalty on labels standardised within the day, one fit a horizon."""
     from sklearn.linear_model import Ridge  # a second of import, paid only where it is used
 
-    def fit(features: NDArray[np.float32], target: NDArray[np.floating]) -> Scorer:
+    def fit(features: NDArray[np.float32], target: NDArray[np.floating], told: Progress) -> Scorer:
         model = Ridge(alpha=RIDGE_ALPHA * len(features), solver="cholesky").fit(features, target)
         return lambda inputs: np.asarray(model.predict(inputs))
 
-    return _learned(data, max_rows, _within_day_zscores, fit)
+    return _learned(data, max_rows, _within_day_zscores, fit, progress)
 
 
 def _lightgbm(
-    data: BaselineData, label_transform: LabelTransform, params: LightGBMParams, num_threads: int, seed: int
+    data: BaselineData,
+    label_transform: LabelTransform,
+    params: LightGBMParams,
+    num_threads: int,
+    seed: int,
+    progress: Progress,
 ) -> NDArray[np.float32]:
     """Gradient-boosted trees on the model's own label, one booster a horizon."""
     try:
@@ -214,49 +231,54 @@ def _lightgbm(
         "verbosity": -1,
     }
 
-    def fit(features: NDArray[np.float32], target: NDArray[np.floating]) -> Scorer:
+    def fit(features: NDArray[np.float32], target: NDArray[np.floating], told: Progress) -> Scorer:
+        def after_round(environment: Any) -> None:
+            told((environment.iteration + 1) / params.num_rounds)
+
         dataset = lightgbm.Dataset(features, label=target, params=settings)
-        booster = lightgbm.train(settings, dataset, num_boost_round=params.num_rounds)
+        booster = lightgbm.train(settings, dataset, num_boost_round=params.num_rounds, callbacks=[after_round])
         return lambda inputs: np.asarray(booster.predict(inputs, num_threads=num_threads))
 
-    return _learned(data, params.max_rows, label_transform, fit)
+    return _learned(data, params.max_rows, label_transform, fit, progress)
 
 
 def _learned(
-    data: BaselineData,
-    max_rows: int,
-    transform: LabelTransform,
-    fit: Callable[[NDArray[np.float32], NDArray[np.floating]], Scorer],
+    data: BaselineData, max_rows: int, transform: LabelTransform, fit: Fit, progress: Progress
 ) -> NDArray[np.float32]:
     """Fit each horizon, then score the predicted days; NaN where a stock is absent."""
-    scorers = _fit_horizons(data, max_rows, transform, fit)
+    scorers = _fit_horizons(data, max_rows, transform, fit, progress)
     scores = np.full((len(data.predict_days), data.panel.num_stocks, len(scorers)), np.nan, dtype=np.float32)
     rows = _rows(data.predict_days, data.column("present", data.predict_days)) if len(data.predict_days) else _NO_ROWS
     position = np.searchsorted(data.predict_days, rows.day)
     for start in range(0, len(rows.day), ROWS_AT_A_TIME):
         part = slice(start, start + ROWS_AT_A_TIME)
-        inputs = _gather(data.panel, rows.day[part], rows.stock[part])
+        alive = partial(progress, FITTING + (1 - FITTING) * start / len(rows.day))
+        inputs = _gather(data.panel, rows.day[part], rows.stock[part], alive)
         for horizon, score in enumerate(scorers):
+            alive()
             scores[position[part], rows.stock[part], horizon] = score(inputs)
     return scores
 
 
 def _fit_horizons(
-    data: BaselineData,
-    max_rows: int,
-    transform: LabelTransform,
-    fit: Callable[[NDArray[np.float32], NDArray[np.floating]], Scorer],
+    data: BaselineData, max_rows: int, transform: LabelTransform, fit: Fit, progress: Progress
 ) -> list[Scorer]:
     rows = _training_rows(data, max_rows)
-    features = _gather(data.panel, rows.day, rows.stock)
+    features = _gather(data.panel, rows.day, rows.stock, partial(progress, 0.0))
     targets = _targets(data, rows, transform)
     usable = np.isfinite(targets)
     if not usable.any(axis=0).all():
         raise _UnavailableError(NO_TRAINING_LABELS)
-    return [
-        fit(features if known.all() else features[known], target[known])
-        for target, known in zip(targets.T, usable.T, strict=True)
-    ]
+    part = FITTING / len(usable.T)
+    scorers = []
+    for horizon, (target, known) in enumerate(zip(targets.T, usable.T, strict=True)):
+        progress(horizon * part)
+
+        def told(share: float, begin: float = horizon * part) -> None:
+            progress(begin + share * part)
+
+        scorers.append(fit(features if known.all() else features[known], target[known], told))
+    return scorers
 
 
 @dataclass(frozen=True)
@@ -308,11 +330,14 @@ def _targets(data: BaselineData, rows: _Rows, transform: LabelTransform) -> NDAr
     return np.concatenate(parts)
 
 
-def _gather(panel: BaselinePanel, day: NDArray[np.int64], stock: NDArray[np.int64]) -> NDArray[np.float32]:
+def _gather(
+    panel: BaselinePanel, day: NDArray[np.int64], stock: NDArray[np.int64], alive: Callable[[], None]
+) -> NDArray[np.float32]:
     """Features of stock-days in order of day, [rows, features]; missing = 0, the training mean."""
     features = np.empty((len(day), panel.num_features), np.float32)
     edges = np.flatnonzero(np.diff(day, prepend=-1, append=-1))
     for start, stop in pairwise(edges):
+        alive()
         features[start:stop] = panel.features(int(day[start]), stock[start:stop])
     features[~np.isfinite(features)] = 0.0
     return features

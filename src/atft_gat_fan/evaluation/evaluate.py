@@ -1,7 +1,7 @@
 """Scores of one split, model and baselines alike, turned into the numbers of `metrics.json`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,13 +83,21 @@ class Evaluation:
 
 
 def evaluate(
-    data: EvaluationData, *, num_quantiles: int = 10, cost_bps: float = 10.0, seed: int = 0, num_resamples: int = 2000
+    data: EvaluationData,
+    *,
+    num_quantiles: int = 10,
+    cost_bps: float = 10.0,
+    seed: int = 0,
+    num_resamples: int = 2000,
+    progress: Callable[[float], None] | None = None,
 ) -> Evaluation:
     """Metrics of the model and of every baseline on one split, and paired comparisons between them.
 
     Intervals are 95 % stationary-bootstrap intervals of the mean (seeded), t-statistics Newey-West with at
     least h - 1 lags. What cannot be known is None, with a `<key>_reason` beside it where that needs saying.
+    `progress`, told the share that is done, may raise to stop the work.
     """
+    told = progress or (lambda share: None)
     names = [name_of(h) for h in data.horizons]
     metrics: Json = {
         "days": len(data.days),
@@ -98,8 +106,10 @@ def evaluate(
     metrics["label_missing_share"] = dict(zip(names, _missing_shares(data), strict=True))
     measured: dict[str, Json] = {}
     series: dict[str, ScoreSeries] = {}
-    for name, scores in data.scores.items():
+    for position, (name, scores) in enumerate(data.scores.items()):
+        told(position / len(data.scores))
         series[name] = _daily_series(data, scores, num_quantiles, cost_bps)
+        told((position + 0.5) / len(data.scores))
         measured[name] = _summary(data, scores, series[name], cost_bps, seed, num_resamples)
     metrics |= measured.get(MODEL, {})
     metrics["baselines"] = {name: values for name, values in measured.items() if name != MODEL}

@@ -16,12 +16,16 @@ from atft_gat_fan.data.store_checks import check_store
 from atft_gat_fan.data.store_manifest import MANIFEST
 from atft_gat_fan.errors import DataError
 from atft_gat_fan.runs.stages import Stages
+from atft_gat_fan.training.signals import StopSignals
 
 
 def build(source: str, out: Path, overrides: Sequence[str], console: Console) -> dict[str, Any]:
-    """Convert `source` into a store at `out`. Raises DataError with every problem of the panel."""
+    """Convert `source` into a store at `out`, going on from what an interrupted conversion has finished.
+
+    Raises DataError with every problem of the panel, InterruptedRunError after a stop signal.
+    """
     config = load_config([*overrides, assignment("data.source", source)])
-    with Stages(console) as stages:
+    with StopSignals() as signals, Stages(console, signals) as stages:
         store = convert(config, out, stages)
     return {"store": str(out), **_facts(store)}
 
@@ -29,11 +33,11 @@ def build(source: str, out: Path, overrides: Sequence[str], console: Console) ->
 def check(path: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
     """Verify every byte of a store, or every row of a panel. Raises DataError with every problem found."""
     if (Path(path) / MANIFEST).exists():
-        with Stages(console) as stages:
+        with StopSignals() as signals, Stages(console, signals) as stages:
             check_store(Path(path), partial(stages, "verify"))  # before opening, which stops at the first missing file
         return {"store": path, "verified": True, **_facts(Store.open(Path(path)))}
     config = load_config([*overrides, assignment("data.source", path)])
-    with Stages(console) as stages:
+    with StopSignals() as signals, Stages(console, signals) as stages:
         report = check_panel(config.data, partial(stages, "check"))
     if report.problems:
         raise DataError(report.problems, source=path)

@@ -13,6 +13,7 @@ from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, read_metrics
 from atft_gat_fan.runs.scores import score_and_measure
 from atft_gat_fan.runs.stages import Stages
+from atft_gat_fan.training.signals import StopSignals
 
 
 def evaluate_run(run: Path, split: Literal["valid", "test"], console: Console) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def evaluate_run(run: Path, split: Literal["valid", "test"], console: Console) -
     config = read_config(run / CONFIG)
     prepare_process(config.run.num_threads)
     apply_numerics(bundle, console.print)
-    with Stages(console) as stages:
+    with StopSignals() as signals, Stages(console, signals) as stages:
         assembly = assemble(config, stages, bundle.normalizer)
         evaluations = score_and_measure(run, assembly, bundle.model, stages)
         write_report(run, assembly, evaluations["test"], stages)

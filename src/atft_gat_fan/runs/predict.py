@@ -20,6 +20,7 @@ from atft_gat_fan.runs.assembly import prepare_batches
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.run_files import BUNDLE
 from atft_gat_fan.runs.stages import Stages
+from atft_gat_fan.training.signals import StopSignals
 
 
 def predict(run: Path, data: str, first: date | None, last: date | None, out: Path, console: Console) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def predict(run: Path, data: str, first: date | None, last: date | None, out: Pa
     bundle = load_bundle(run / BUNDLE)
     prepare_process(bundle.numerics["threads"])  # those of the evaluation: its bits come out again
     apply_numerics(bundle, console.print)
-    with Stages(console) as stages:
+    with StopSignals() as signals, Stages(console, signals) as stages:
         store = cached_store(_source_config(bundle, data), stages, need_labels=False)
         days = _chosen_days(store, bundle.spec.window, first, last, data)
         batches = prepare_batches(

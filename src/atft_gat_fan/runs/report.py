@@ -15,14 +15,15 @@ from atft_gat_fan.runs.assembly import Assembly, Report, assemble
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, REPORT, read_events, read_metrics, write_text
 from atft_gat_fan.runs.scores import evaluations_of
 from atft_gat_fan.runs.stages import Stages
+from atft_gat_fan.training.signals import StopSignals
 
 
 def report(run: Path, console: Console) -> Path:
     """Write report.html anew from the stored scores; nothing is trained or scored again."""
     bundle = load_bundle(run / BUNDLE)
-    with Stages(console) as stages:
+    with StopSignals() as signals, Stages(console, signals) as stages:
         assembly = assemble(read_config(run / CONFIG), stages, bundle.normalizer)
-        return write_report(run, assembly, evaluations_of(run, assembly)["test"], stages)
+        return write_report(run, assembly, evaluations_of(run, assembly, stages)["test"], stages)
 
 
 def write_report(run: Path, assembly: Assembly, evaluation: Evaluation, report: Report) -> Path:

@@ -12,6 +12,7 @@ from atft_gat_fan.errors import StorageError
 
 BUNDLE = "model"
 CONFIG = "config.yaml"
+DATA = "data.json"
 EVENTS = "events.jsonl"
 METRICS = "metrics.json"
 NORMALIZER = "normalizer.json"
@@ -32,7 +33,7 @@ def read_metrics(run: Path) -> dict[str, Any]:
 def write_metrics(run: Path, sections: Mapping[str, Any]) -> None:
     """Replace sections of metrics.json, keeping the others. Raises StorageError."""
     metrics = read_metrics(run) if (run / METRICS).exists() else {}
-    write_text(run / METRICS, strict_json({**metrics, **sections}, indent=2) + "\n")
+    write_json(run / METRICS, {**metrics, **sections})
 
 
 def read_events(run: Path) -> list[dict[str, Any]]:
@@ -52,6 +53,11 @@ def read_table(file: Path) -> pl.DataFrame:
         return pl.read_parquet(file)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise StorageError(f"{file}: expected the scores of a run, found {error}; run `atft evaluate`") from error
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON (NaN as null) whole or not at all. Raises StorageError."""
+    write_text(file, strict_json(value, indent=2) + "\n")
 
 
 def write_text(file: Path, text: str) -> None:

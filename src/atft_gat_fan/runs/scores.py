@@ -1,7 +1,9 @@
 """The scores a run is judged by: made by its model and the baselines, stored as tables, read back as evaluations."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +12,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from atft_gat_fan.data.durable_files import strict_json
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.evaluation.baselines import BaselineData, Baselines, LightGBMParams, baseline_scores
@@ -22,11 +25,51 @@ from atft_gat_fan.runs.assembly import Assembly, Report
 from atft_gat_fan.runs.process import device_of
 from atft_gat_fan.runs.run_files import BASELINES, PREDICTIONS, read_metrics, read_table, write_metrics
 
+MADE_FROM, FACTS = "made_from", "facts"
+"""Keys of a table's footer."""
 SPLITS: tuple[Literal["valid", "test"], ...] = ("valid", "test")
 
 
-def score_and_measure(run: Path, assembly: Assembly, model: ATFT_GAT_FAN, report: Report) -> dict[str, Evaluation]:
-    """Write predictions.parquet, baselines.parquet and the split sections of metrics.json; return the evaluations."""
+def score_and_measure(
+    run: Path, assembly: Assembly, model: ATFT_GAT_FAN, report: Report, made_from: str = ""
+) -> dict[str, Evaluation]:
+    """Write predictions.parquet, baselines.parquet and the split sections of metrics.json; return the evaluations.
+
+    `made_from` names all that the scores depend on: tables that an interrupted process left under it are taken over.
+    """
+    if not _have(run / PREDICTIONS, made_from):
+        _write_predictions(run, assembly, model, report, made_from)
+    if not _have(run / BASELINES, made_from):
+        baselines = _baselines(assembly, report)
+        notes = _notes(made_from, baselines.unavailable)
+        write_table(_baseline_table(assembly, baselines), run / BASELINES, notes)
+    write_metrics(run, {"baselines_unavailable": _noted(run / BASELINES)})
+    evaluations = evaluations_of(run, assembly, report)
+    looked_at = _noted(run / PREDICTIONS)
+    write_metrics(run, {split: evaluations[split].metrics | looked_at[split] for split in SPLITS})
+    return evaluations
+
+
+def _have(table: Path, made_from: str) -> bool:
+    """Whether the table is there, made from just that; one that does not open is not."""
+    try:
+        return made_from != "" and pl.read_parquet_metadata(table).get(MADE_FROM) == made_from
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+
+
+def _notes(made_from: str, facts: Mapping[str, Any]) -> dict[str, str]:
+    """A table's footer: `facts` that came with its making."""
+    return {MADE_FROM: made_from, FACTS: strict_json(facts)}
+
+
+def _noted(table: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(pl.read_parquet_metadata(table)[FACTS])
+    return facts
+
+
+def _write_predictions(run: Path, assembly: Assembly, model: ATFT_GAT_FAN, report: Report, made_from: str) -> None:
+    """The model's scores of each split, and what it looked at for them."""
     store, config = assembly.store, assembly.config
     looked_at: dict[str, Any] = {}
     tables = []
@@ -42,16 +85,10 @@ def score_and_measure(run: Path, assembly: Assembly, model: ATFT_GAT_FAN, report
             ),
             "attention_by_lag": prediction.attention.tolist(),
         }
-    write_table(pl.concat(tables), run / PREDICTIONS)
-    baselines = _baselines(assembly, report)
-    write_table(_baseline_table(assembly, baselines), run / BASELINES)
-    write_metrics(run, {"baselines_unavailable": baselines.unavailable})
-    evaluations = evaluations_of(run, assembly)
-    write_metrics(run, {split: evaluations[split].metrics | looked_at[split] for split in SPLITS})
-    return evaluations
+    write_table(pl.concat(tables), run / PREDICTIONS, _notes(made_from, looked_at))
 
 
-def evaluations_of(run: Path, assembly: Assembly) -> dict[str, Evaluation]:
+def evaluations_of(run: Path, assembly: Assembly, report: Report) -> dict[str, Evaluation]:
     """The evaluation of each split from the scores stored in the run's folder."""
     model, baselines = read_table(run / PREDICTIONS), read_table(run / BASELINES)
     unavailable = read_metrics(run)["baselines_unavailable"]
@@ -63,6 +100,7 @@ def evaluations_of(run: Path, assembly: Assembly) -> dict[str, Evaluation]:
             num_quantiles=evaluation.num_quantiles,
             cost_bps=evaluation.cost_bps,
             seed=assembly.config.seed,
+            progress=partial(report, f"evaluation of the {split} days"),
         )
         for split in SPLITS
     }
@@ -111,7 +149,7 @@ def _baselines(assembly: Assembly, report: Report) -> Baselines:
         lightgbm=LightGBMParams(**config.evaluation.lightgbm.model_dump()),
         num_threads=torch.get_num_threads(),
         seed=config.seed,
-        progress=lambda name: report(f"baseline {name}", 0.0),
+        progress=lambda name, share: report(f"baseline {name}", share),
     )
 
 

@@ -1,4 +1,4 @@
-"""Progress of the work around training: a bar with an ETA on a terminal, else a line a stage."""
+"""Progress of the work around training: a bar with an ETA on a terminal, else a line a stage; and where it stops."""
 
 import time
 from types import TracebackType
@@ -6,12 +6,17 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from atft_gat_fan.training.signals import StopSignals
+
 
 class Stages:
-    """Call with (name of the stage, share done in [0, 1]); use as a context manager so that the bar is taken away."""
+    """Call with (name of the stage, share done in [0, 1]); use as a context manager so that the bar is taken away.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    A call raises InterruptedRunError once a stop was requested: stages keep what they have finished, and go on from it.
+    """
+
+    def __init__(self, console: Console, signals: StopSignals) -> None:
+        self._console, self._signals = console, signals
         self._bar = (
             Progress(
                 TextColumn("{task.description}"),
@@ -35,6 +40,7 @@ class Stages:
                 self._task = self._bar.add_task(name, total=1.0)
         if self._bar is not None:
             self._bar.update(self._task, completed=share)
+        self._signals.raise_if_received(f'during "{name}"', saved="what is finished is kept")
 
     def _close_stage(self) -> None:
         if self._name is None:

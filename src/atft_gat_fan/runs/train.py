@@ -1,7 +1,10 @@
 """Train: configuration in, a run folder out."""
 
+import hashlib
 import json
+import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,15 @@ from rich.console import Console
 from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import read_config, run_folder
 from atft_gat_fan.config.plan import RunPlan
+from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config, DataConfig
+from atft_gat_fan.data.splits import Split
+from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import ConfigError
-from atft_gat_fan.inference.bundle import numerics_stamp, write_bundle
+from atft_gat_fan.inference.bundle import DESCRIPTION, numerics_stamp, write_bundle
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.huber_deltas import huber_deltas
+from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, write_metrics
@@ -24,17 +31,32 @@ from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.optim import parameter_groups_table
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import NOT_IN_DIGEST, TrainSettings, config_digest, decisive
+from atft_gat_fan.training.signals import StopSignals
 
 _UNSEEN: dict[str, Any] = {"run": True, "data": {"cache"}}
 """Keys of the folder and the place, which nobody needs to be told of."""
 
 
-def train(config: Config, console: Console) -> Path:
+def train(config: Config, console: Console, began: float | None = None) -> Path:
     """Train, evaluate and report in the run's folder, going on from where an earlier process stopped.
 
-    A finished run is left as it is. Raises ConfigError where the folder holds a run of another configuration,
-    and whatever data, training and storage raise.
+    A finished run is left as it is. `run.stop_after` counts from `began` (`time.monotonic`), by default from now.
+    Raises InterruptedRunError after a stop signal or at that deadline, with what is done saved; ConfigError where the
+    folder holds a run of another configuration; and whatever data, training and storage raise.
     """
+    with StopSignals(_seconds_left(config, began)) as signals:
+        folder = _train_under(signals, config, console)
+        if signals.signalled is not None:  # a deadline is met by a finished run; who signals wants no next one either
+            signals.raise_if_received("after the run was finished")
+    return folder
+
+
+def _seconds_left(config: Config, began: float | None) -> float | None:
+    now = time.monotonic()
+    return None if config.run.stop_after is None else seconds(config.run.stop_after) - now + (began or now)
+
+
+def _train_under(signals: StopSignals, config: Config, console: Console) -> Path:
     plan = resolve(config)
     with RunFolder(run_folder(config)) as folder:
         if config.run.fresh:
@@ -45,23 +67,23 @@ def train(config: Config, console: Console) -> Path:
             console.print(f"{folder.path} is finished; run.fresh=true starts over", style="dim")
             return folder.path
         with folder.recording():
-            _train_in(folder, config, plan, console)
+            _train_in(folder, config, plan, console, signals)
         console.print(f"report: {folder.path / REPORT}", highlight=False, soft_wrap=True)
         return folder.path
 
 
-def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console) -> None:
+def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console, signals: StopSignals) -> None:
     prepare_process(config.run.num_threads)
     folder.write_config(config)
     folder.write_json_atomic("plan.json", plan.to_json())
-    with Stages(console) as stages:
-        assembly = assemble(config, stages, statistics=folder.path / NORMALIZER)
+    with Stages(console, signals) as stages:
+        assembly = assemble(config, stages, settle=partial(_settle_data, folder))
     model = build_model(assembly)
     settings = TrainSettings.from_config(config, plan, huber_deltas(assembly))
     # A checkpoint belongs to its data too: other prices under the same configuration are another run.
     settings = replace(settings, data=assembly.store.fingerprint[:16], num_stocks=len(assembly.store.codes))
     folder.write_json_atomic("param_groups.json", parameter_groups_table(model, settings))
-    result = fit(model, assembly, settings, folder, console)
+    result = fit(model, assembly, settings, folder, console, signals)
     write_bundle(
         folder.path / BUNDLE,
         model=result.model,
@@ -73,9 +95,20 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
         training=training_fingerprint(assembly, settings, result),
     )
     write_metrics(folder.path, {"train": _train_metrics(result)})
-    with Stages(console) as stages:
-        evaluations = score_and_measure(folder.path, assembly, result.model, stages)
+    with Stages(console, signals) as stages:
+        evaluations = score_and_measure(folder.path, assembly, result.model, stages, _made_from(folder, config))
         write_report(folder.path, assembly, evaluations["test"], stages)
+
+
+def _settle_data(folder: RunFolder, store: Store, split: Split) -> Path:
+    settle_data(folder.path, store, split, begun=folder.checkpoints.exists())
+    return folder.path / NORMALIZER
+
+
+def _made_from(folder: RunFolder, config: Config) -> str:
+    """All that a trained run's scores depend on: the bundle's description, which names weights and data; the rest."""
+    evaluation = config.evaluation.model_dump_json()
+    return hashlib.sha256((folder.path / BUNDLE / DESCRIPTION).read_bytes() + evaluation.encode()).hexdigest()
 
 
 def _recipe(assembly: Assembly) -> DataConfig:
@@ -96,7 +129,14 @@ def training_fingerprint(assembly: Assembly, settings: TrainSettings, result: Fi
         "train_days": [str(days[split.train[0]]), str(days[split.train[-1]])],
         "valid_days": [str(days[split.valid[0]]), str(days[split.valid[-1]])],
         "best_step": result.best_step,
+        "rollbacks": result.rollbacks,
+        "relief": _relief(result),
     }
+
+
+def _relief(result: FitResult) -> dict[str, Any] | None:
+    """What was done when memory ran out, and whether that is exact, equal to rounding, or an approximation."""
+    return None if result.relief is None else {**result.relief.to_json(), "stamp": result.relief.stamp}
 
 
 def _train_metrics(result: FitResult) -> dict[str, Any]:
@@ -110,6 +150,8 @@ def _train_metrics(result: FitResult) -> dict[str, Any]:
         "best_step": result.best_step,
         "skipped_steps": result.skipped_steps,
         "stopped": result.reason,
+        "rollbacks": result.rollbacks,
+        "relief": _relief(result),
         "numerics": numerics_stamp(compiled=result.model.compiled),
     }
 

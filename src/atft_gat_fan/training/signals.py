@@ -1,8 +1,9 @@
-"""Stop requests from outside: remembered, acted on between two steps; a second one does not wait."""
+"""Stop requests, from outside or by a deadline: remembered, acted on where work can stop; a second does not wait."""
 
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -12,23 +13,43 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}
 """128 + number for interrupt and terminate; SIGUSR1 is a scheduler that wants the job requeued."""
 
 
+class StopRequested(Exception):  # noqa: N818 - a request, not an error
+    """Raised by `poll` out of work that can be left where it is; whoever saves turns it into InterruptedRunError."""
+
+
 class StopSignals:
     """While active, SIGINT, SIGTERM and SIGUSR1 set `received`; a second one ends the process at once.
 
-    Ending at once is safe: files appear whole or not at all. Outside the main thread Python allows no
-    handlers, and signals keep their usual meaning.
+    `stop_after` seconds from now on a deadline counts as SIGUSR1. Ending at once is safe: files appear whole or not
+    at all. Outside the main thread Python allows no handlers, and signals keep their usual meaning.
     """
 
-    def __init__(self) -> None:
-        self.received: signal.Signals | None = None
+    def __init__(self, stop_after: float | None = None) -> None:
+        self._deadline = None if stop_after is None else time.monotonic() + stop_after
+        self.signalled: signal.Signals | None = None
+        """What came from outside."""
         self._previous: dict[signal.Signals, Any] = {}
 
-    def raise_if_received(self, when: str) -> None:
-        """Raise InterruptedRunError if a stop was requested; to be called once the state is saved."""
+    @property
+    def received(self) -> signal.Signals | None:
+        """What asked for a stop, the deadline included; None as long as nothing did."""
+        if self.signalled is None and self._deadline is not None and time.monotonic() >= self._deadline:
+            return signal.SIGUSR1
+        return self.signalled
+
+    def poll(self) -> None:
+        """Raise StopRequested once a stop was requested. As cheap as looking at the clock."""
         if self.received is not None:
+            raise StopRequested
+
+    def raise_if_received(self, when: str, saved: str = "the state is saved") -> None:
+        """Raise InterruptedRunError if a stop was requested; to be called once what `saved` says is true."""
+        received = self.received
+        if received is not None:
+            cause = "at the deadline (run.stop_after)" if self.signalled is None else f"by {received.name}"
             raise InterruptedRunError(
-                f"stopped by {self.received.name} {when}; the state is saved: start the same command again to resume",
-                EXIT_CODES[self.received],
+                f"stopped {cause} {when}; {saved}: start the same command again to resume",
+                EXIT_CODES[received],
             )
 
     def __enter__(self) -> "StopSignals":
@@ -43,6 +64,6 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.signalled is not None:
             os._exit(EXIT_CODES[signal.Signals(number)])
-        self.received = signal.Signals(number)
+        self.signalled = signal.Signals(number)
