@@ -4,6 +4,8 @@ Points at the disk are not listed here: they are what an undisturbed training wa
 """
 
 import shutil
+from collections.abc import Collection, Iterable
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,11 @@ WITHIN_STEPS = [
 ]
 
 
+def quick_among(points: Iterable[Any], quick: Collection[Any]) -> list[Any]:
+    """All of them; those that are not `quick` are slow only because they are many."""
+    return [point if point in quick else pytest.param(point, marks=pytest.mark.slow) for point in points]
+
+
 def killed_and_resumed(trainings: Trainings, name: str, settings: dict = SETTINGS, **strike) -> Run:
     """The run after both, compared with the undisturbed one; `struck` on it is the evidence."""
     run = trainings.at(name)
@@ -56,21 +63,24 @@ def killed_and_resumed(trainings: Trainings, name: str, settings: dict = SETTING
 
 
 @pytest.mark.fault("kill −9 at the first, a middle or the last batch of an epoch, a validation, all", SAME_BITS)
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("batch", quick_among(BATCHES, ("first of all", "in a validation", "first of the next epoch")))
 def test_killed_at_a_batch(trainings: Trainings, struck, batch: str) -> None:
     run = killed_and_resumed(trainings, f"batch {batch}", place="batch", n=BATCHES[batch])
     struck([line for line in run.struck if line["place"] == "batch"])
 
 
 @pytest.mark.fault("kill −9 within a step: forward, backward, before and after the optimizer's update", SAME_BITS)
-@pytest.mark.parametrize(("place", "n"), WITHIN_STEPS)
-def test_killed_within_a_step(trainings: Trainings, struck, place: str, n: int) -> None:
+@pytest.mark.parametrize(
+    "point", quick_among(WITHIN_STEPS, [("backward", 5), ("update", 20), ("updated", 10)]), ids=str
+)
+def test_killed_within_a_step(trainings: Trainings, struck, point: tuple[str, int]) -> None:
+    place, n = point
     run = killed_and_resumed(trainings, f"{place} {n}", place=place, n=n)
     struck([line for line in run.struck if line["place"] == place])
 
 
 @pytest.mark.fault("kill −9 without an EMA", SAME_BITS)
-@pytest.mark.parametrize(("place", "n"), [("batch", 12), ("update", 17)])
+@pytest.mark.parametrize(("place", "n"), [("batch", 12), pytest.param("update", 17, marks=pytest.mark.slow)])
 def test_killed_without_an_average(trainings: Trainings, struck, place: str, n: int) -> None:
     run = killed_and_resumed(trainings, f"plain {place} {n}", WITHOUT_EMA, place=place, n=n)
     struck(run.struck)
@@ -92,8 +102,12 @@ def disk_points(trainings: Trainings) -> dict[int, str]:
 
 
 def kinds(points: dict[int, str]) -> dict[int, str]:
-    """The last point of each kind: operation, and whether it is about a checkpoint, the log or the run's state."""
-    last = {(label.split()[0], label.split()[1].split("/")[0]): number for number, label in points.items()}
+    """The last point of each kind of touching a checkpoint, and of touching the log."""
+    last: dict[tuple[str, str], int] = {}
+    for number, label in points.items():
+        operation, path = label.split()
+        if path.startswith(("checkpoints/", "events")):
+            last[operation, path.split("/")[0]] = number
     return {number: points[number] for number in sorted(last.values())}
 
 
@@ -169,15 +183,16 @@ def test_killed_at_every_touch_while_loading(trainings: Trainings, struck, half_
 
 
 def test_the_points_are_many_and_all_that_a_save_does(trainings: Trainings) -> None:
-    """The quick ones alone are at least 30 places of a training; and no moment of a save is left out."""
+    """At least 50 different moments of steps, validations and a single save; of the save none is left out."""
     points = disk_points(trainings)
-    assert len(BATCHES) + len(set(WITHIN_STEPS)) + len(kinds(points)) >= 30
     saves = [label for label in points.values() if "checkpoints" in label]
     last, *_ = sorted((path for path in trainings.undisturbed()[0].path.glob("checkpoints/*")), reverse=True)
     temporary = f"checkpoints/.{last.name}.tmp"
     for file in last.iterdir():
         for operation in ("write", "torn", "fsync", "read"):
             assert f"{operation} {temporary}/{file.name}" in saves
+    own = {label for label in saves if temporary in label}
+    assert len({*BATCHES.values()}) + len({*WITHIN_STEPS}) + len(own) >= 50
     order = [f"fsync {temporary}", f"read {temporary}/manifest.json", f"rename {temporary}"]
     positions = [saves.index(label) for label in order]
     assert positions == sorted(positions)

@@ -7,6 +7,8 @@ from tests.faults.trainings import SETTINGS, Trainings
 TWO_BATCHES = {**SETTINGS, "accumulate": 2}
 """5 steps an epoch, of two batches each."""
 STOPS = [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 75)]
+SLOW = pytest.mark.slow
+"""Only because they are many."""
 SAVED = "saved; exit 143, 130, 75; goes on to the same bits, no step done twice"
 
 
@@ -33,7 +35,7 @@ def test_stopped_as_a_step_begins(trainings: Trainings, struck, signal: str, cod
 
 
 @pytest.mark.fault("SIGTERM, SIGINT, SIGUSR1 between the micro-batches of a step", SAVED)
-@pytest.mark.parametrize(("signal", "code"), STOPS)
+@pytest.mark.parametrize(("signal", "code"), [STOPS[0], *(pytest.param(*stop, marks=SLOW) for stop in STOPS[1:])])
 def test_stopped_between_micro_batches(trainings: Trainings, struck, signal: str, code: int) -> None:
     stopped_and_resumed(trainings, struck, TWO_BATCHES, signal, code, place="device", n=6)
 
@@ -42,9 +44,9 @@ def test_stopped_between_micro_batches(trainings: Trainings, struck, signal: str
 @pytest.mark.parametrize(
     ("signal", "code", "place"),
     [
-        ("SIGTERM", 143, "forward"),
+        pytest.param("SIGTERM", 143, "forward", marks=SLOW),
         ("SIGINT", 130, "backward"),
-        ("SIGUSR1", 75, "update"),
+        pytest.param("SIGUSR1", 75, "update", marks=SLOW),
         ("SIGTERM", 143, "updated"),
     ],
 )
@@ -53,7 +55,10 @@ def test_stopped_within_a_step(trainings: Trainings, struck, signal: str, code: 
 
 
 @pytest.mark.fault("SIGTERM, SIGINT, SIGUSR1 during validation", SAVED)
-@pytest.mark.parametrize(("signal", "code", "n"), [(*STOPS[0], 11), (*STOPS[1], 12), (*STOPS[2], 14)])
+@pytest.mark.parametrize(
+    ("signal", "code", "n"),
+    [pytest.param(*STOPS[0], 11, marks=SLOW), (*STOPS[1], 12), pytest.param(*STOPS[2], 14, marks=SLOW)],
+)
 def test_stopped_in_a_validation(trainings: Trainings, struck, signal: str, code: int, n: int) -> None:
     stopped_and_resumed(trainings, struck, SETTINGS, signal, code, place="batch", n=n)
 
@@ -66,7 +71,7 @@ def test_stopped_in_a_save(trainings: Trainings, struck) -> None:
 
 
 @pytest.mark.fault("SIGTERM twice in a row", "exit 143 at once; goes on from the newest checkpoint, to the same bits")
-@pytest.mark.parametrize("n", [7, 12])
+@pytest.mark.parametrize("n", [pytest.param(7, marks=SLOW), 12])
 def test_a_second_signal_ends_at_once(trainings: Trainings, struck, n: int) -> None:
     run, (straight, _) = trainings.at(f"twice stopped {n}"), trainings.undisturbed()
     stopped = trainings.start(run, place="batch", n=n, act="SIGTERM SIGTERM")

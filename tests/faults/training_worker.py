@@ -31,6 +31,7 @@ from atft_gat_fan.config.plan import EmaPlan
 from atft_gat_fan.errors import AtftError
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
+from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.types import DayBatch
 
 TINY = runpy.run_path(str(Path(__file__).parents[1] / "training" / "conftest.py"))
@@ -56,13 +57,14 @@ def train(run: Path, strike: Strike, settings: dict[str, Any]) -> None:
     market.strike = strike
     disk = Disk(strike)
     ema = EmaPlan(**settings["ema"]) if "ema" in settings else None
-    with RunFolder(run) as folder, folder.recording():
+    with StopSignals() as signals, RunFolder(run) as folder, folder.recording():
         result = fit(
             TINY["tiny_network"](),
             market,
             TINY["tiny_settings"](**{**settings, "ema": ema}),
             folder,
             Console(file=io.StringIO()),
+            signals,
         )
     disk.open = False
     save_file(result.model.state_dict(), run / "final.safetensors")
