@@ -30,6 +30,15 @@ NUM_EDGE_FEATURES = 2
 
 
 @dataclass(frozen=True)
+class StockPart:
+    """The stocks start..stop-1 of the `total` stocks of a day."""
+
+    start: int
+    stop: int
+    total: int
+
+
+@dataclass(frozen=True)
 class RandomKey:
     """Where random draws come from: a draw is a function of (seed, step, day, layer) alone.
 
@@ -39,6 +48,8 @@ class RandomKey:
 
     seed: int
     step: int
+    part: StockPart | None = None
+    """Which of each day's stocks are asked for, where not all: a part of the draws for all of them."""
 
     def sequence(self, date: int, layer: int) -> np.random.SeedSequence:
         """The source of one layer's draws for the day `date` (days since 1970-01-01)."""
@@ -83,6 +94,28 @@ class DayBatch:
     def dates(self) -> tuple[int, ...]:
         """The predicted days, as days since 1970-01-01."""
         return self.span_dates[-self.num_days :]
+
+    @property
+    def num_stocks(self) -> int:
+        return self.labels.shape[1]
+
+    def pieces(self, days: int) -> "list[DayBatch]":
+        """The batch in runs of at most `days` days, each with its window before it: views of the same tensors."""
+        edges = range(0, self.num_days, days)
+        return [self._days(slice(first, min(first + days, self.num_days))) for first in edges]
+
+    def _days(self, days: slice) -> "DayBatch":
+        window = len(self.span_dates) - self.num_days + 1
+        span = slice(days.start, days.stop + window - 1)
+        return replace(
+            self,
+            features=self.features[span],
+            labels=self.labels[days],
+            present=self.present[days],
+            calendar=self.calendar[span],
+            span_dates=self.span_dates[span],
+            neighbours=None if self.neighbours is None else self.neighbours.each(lambda tensor: tensor[days]),
+        )
 
     def to(self, device: torch.device) -> "DayBatch":
         """The batch on a device, the very same tensors where they are there; from pinned memory without waiting."""

@@ -58,8 +58,6 @@ def test_a_bad_configuration_ends_before_torch_is_loaded() -> None:
     ("arguments", "code", "says"),
     [
         (["train", "data=nope"], 78, "unknown option data=nope; expected one of nasdaq, parquet, sample, synthetic"),
-        (["train", "improvements.auto_recover_oom=true"], 78, "auto_recover_oom=true is not available yet"),
-        (["train", "phase=day5_7"], 78, "improvements.auto_recover_oom=true is not available yet"),
         (["train", "improvements.gat_temperature=0"], 78, "improvements.gat_temperature: expected greater than 0"),
         (["train", "--dry-run", "loss.huber_delta=[1,2]"], 78, "horizons 1,2,3,5,10 need 5 deltas, got 2"),
         (["train", "data=nasdaq"], 78, "data.source must be given here"),

@@ -4,7 +4,7 @@ import pytest
 
 from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import load_config
-from atft_gat_fan.config.plan import EmaPlan, GraphAttentionPlan, HeadPlan, LossPlan, RunPlan
+from atft_gat_fan.config.plan import EmaPlan, ExecutorPlan, GraphAttentionPlan, HeadPlan, LossPlan, RunPlan
 from atft_gat_fan.config.schema import Config, GroupsConfig, ImprovementsConfig
 from atft_gat_fan.errors import ConfigError
 
@@ -17,6 +17,7 @@ SWITCHES: dict[str, tuple[str, str, Any]] = {
     "improvements.huber_loss": ("true", "loss", {"kind": "huber", "delta": 0.01, "by": ("improvements.huber_loss",)}),
     "improvements.online_normalization": ("true", "normalizer", {"kind": "online"}),
     "improvements.enable_wandb": ("true", "loggers", ("jsonl", "tensorboard", "wandb")),
+    "improvements.auto_recover_oom": ("true", "executor", {"kind": "robust", "allow_bf16": False}),
     "loss.type": ("huber", "loss", {"kind": "huber", "delta": 0.01, "by": ("loss.type",)}),
     "ema.enabled": ("true", "ema", {"decay": 0.999, "warmup": True, "by": ("ema.enabled",)}),
     "model.gat.temperature_start": ("2", "graph_attention", {"temperature": 1.0, "start": 2.0, "share": 0.3}),
@@ -31,7 +32,6 @@ SWITCHES: dict[str, tuple[str, str, Any]] = {
         for key in ("lr", "weight_decay")
     },
 }
-UNAVAILABLE = {"improvements.auto_recover_oom"}
 
 
 def plan(*overrides: str) -> RunPlan:
@@ -43,7 +43,7 @@ def test_without_switches_every_slot_holds_the_baseline() -> None:
 
 
 def test_the_table_has_every_improvement() -> None:
-    assert {f"improvements.{name}" for name in ImprovementsConfig.model_fields} <= SWITCHES.keys() | UNAVAILABLE
+    assert {f"improvements.{name}" for name in ImprovementsConfig.model_fields} <= SWITCHES.keys()
 
 
 @pytest.mark.parametrize("key", SWITCHES)
@@ -52,17 +52,12 @@ def test_each_switch_alone_changes_exactly_its_key_of_the_plan(key: str) -> None
     assert plan(f"{key}={value}").to_json() == {**RunPlan().to_json(), slot: content}
 
 
-@pytest.mark.parametrize("key", sorted(UNAVAILABLE))
-def test_what_is_not_built_yet_is_refused_by_name(key: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        plan(f"{key}=true")
-    assert str(error.value).startswith(f"{key}=true is not available yet (")
-    assert str(error.value).endswith("leave it at false")
-
-
 def test_all_refusals_come_at_once() -> None:
     with pytest.raises(ConfigError) as error:
-        plan(*(f"{key}=true" for key in UNAVAILABLE), "improvements.gat_temperature=0.5", "model.gat.enabled=false")
+        plan(
+            "improvements.gat_temperature=0.5", "model.gat.enabled=false",
+            "improvements.freq_dropout_p=0.1", "data.window=5", "model.freq_dropout.max_width=3",
+        )  # fmt: skip
     assert len(str(error.value).splitlines()) == 2
 
 
@@ -76,6 +71,7 @@ def test_all_refusals_come_at_once() -> None:
         ["model.freq_dropout.max_width=9", "model.freq_dropout.rescale=true"],
         ["model.gat.temperature_share=0.9"],
         ["wandb.project=other"],
+        ["recovery.allow_bf16=true"],
     ],
 )
 def test_settings_of_what_is_off_are_no_switch(settings: list[str]) -> None:
@@ -89,6 +85,7 @@ def test_settings_of_what_is_on_reach_their_slot() -> None:
         "improvements.freq_dropout_p=0.2", "model.freq_dropout.max_width=2", "model.freq_dropout.rescale=true",
         "improvements.huber_loss=true", "loss.huber_delta=[0.1,0.2,0.3,0.4,0.5]",
         "improvements.use_ema=true", "ema.decay=0.9", "ema.warmup=false",
+        "improvements.auto_recover_oom=true", "recovery.allow_bf16=true",
     )  # fmt: skip
     assert everything.head == HeadPlan(0.01, 0.5)
     assert everything.graph_attention == GraphAttentionPlan(0.7, 3.0, 0.9)
@@ -96,6 +93,7 @@ def test_settings_of_what_is_on_reach_their_slot() -> None:
     assert (everything.freq_dropout.p, everything.freq_dropout.max_width, everything.freq_dropout.rescale) == (
         0.2, 2, True,
     )  # fmt: skip
+    assert everything.executor == ExecutorPlan("robust", allow_bf16=True)
     assert everything.loss == LossPlan("huber", (0.1, 0.2, 0.3, 0.4, 0.5), ("improvements.huber_loss",))
     assert everything.ema == EmaPlan(0.9, False, ("improvements.use_ema",))
 

@@ -60,9 +60,9 @@ def test_the_trainer_of_the_memo_is_atft_train(arguments: list[str], weights: st
 
 
 def test_the_trainer_of_the_memo_has_the_exit_codes() -> None:
-    result = python("src/training/integrated_trainer.py", "improvements.auto_recover_oom=true")
+    result = python("src/training/integrated_trainer.py", "improvements.gat_temperature=0")
     assert result.returncode == 78
-    assert result.stderr.startswith("error: improvements.auto_recover_oom=true is not available yet")
+    assert result.stderr.startswith("error: improvements.gat_temperature: expected greater than 0")
 
 
 @pytest.mark.slow

@@ -29,6 +29,13 @@ NORMALIZER = Normalizer(
     counts=np.array([10, 9, 8]),
     dropped={"c": "constant"},
 )
+RECIPE: dict = {
+    "data": DataConfig(horizons=(1, 5), window=6),
+    "graph": GraphConfig(threshold=0.5),
+    "normalizer": NORMALIZER,
+    "static_categories": ("banks", "mines"),
+    "training": {"seed": 1},
+}
 
 
 @pytest.fixture
@@ -39,15 +46,7 @@ def model() -> ATFT_GAT_FAN:
 
 @pytest.fixture
 def folder(model: ATFT_GAT_FAN, tmp_path: Path) -> Path:
-    write_bundle(
-        tmp_path / "model",
-        model=model,
-        data=DataConfig(horizons=(1, 5), window=6),
-        graph=GraphConfig(threshold=0.5),
-        normalizer=NORMALIZER,
-        static_categories=("banks", "mines"),
-        training={"seed": 1},
-    )
+    write_bundle(tmp_path / "model", model=model, **RECIPE)
     return tmp_path / "model"
 
 
@@ -66,10 +65,7 @@ def test_everything_comes_back(folder: Path, model: ATFT_GAT_FAN):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_model_computes_as_it_was_evaluated(compiled: bool, model: ATFT_GAT_FAN, tmp_path: Path, monkeypatch):
     model.compiled = compiled
-    write_bundle(
-        tmp_path, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
-        training={},
-    )  # fmt: skip
+    write_bundle(tmp_path, model=model, **RECIPE)
     bundle = load_bundle(tmp_path)
     assert bundle.numerics["compiled"] is compiled
     assert not bundle.model.compiled, "not before the caller asked for it"
@@ -82,10 +78,7 @@ def test_a_compiled_model_without_a_compiler_is_used_as_it_is_and_that_is_said(
     model: ATFT_GAT_FAN, tmp_path: Path, monkeypatch
 ):
     model.compiled = True
-    write_bundle(
-        tmp_path, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
-        training={},
-    )  # fmt: skip
+    write_bundle(tmp_path, model=model, **RECIPE)
     bundle, told = load_bundle(tmp_path), []
     monkeypatch.setattr(bundle_module, "compiler_problem", lambda: "no g++")
     apply_numerics(bundle, told.append)
@@ -98,10 +91,7 @@ def test_the_fingerprint_changes_with_the_weights(folder: Path, model: ATFT_GAT_
     before = load_bundle(folder).fingerprint
     with torch.no_grad():
         next(model.parameters()).add_(1)
-    write_bundle(
-        folder, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
-        training={},
-    )  # fmt: skip
+    write_bundle(folder, model=model, **RECIPE)
     assert load_bundle(folder).fingerprint != before
 
 
@@ -140,10 +130,7 @@ def test_a_description_that_is_not_one_is_refused(folder: Path, change: dict):
 
 def test_averaged_weights_are_loaded_and_the_raw_ones_kept_beside_them(folder: Path, model: ATFT_GAT_FAN):
     raw = {name: tensor + 1 for name, tensor in model.state_dict().items()}
-    recipe = {
-        "model": model, "data": DataConfig(), "graph": GraphConfig(), "normalizer": NORMALIZER,
-        "static_categories": (), "training": {},
-    }  # fmt: skip
+    recipe = {"model": model, **RECIPE}
     write_bundle(folder, **recipe, raw_weights=raw)
     kept = load_file(folder / "weights_raw.safetensors")
     assert kept.keys() == raw.keys()
@@ -177,10 +164,7 @@ def test_what_the_improvements_decide_about_the_network_comes_back(tmp_path: Pat
         freq_dropout_max_width=2, freq_dropout_rescale=True,
     )  # fmt: skip
     model = ATFT_GAT_FAN(spec).eval()
-    write_bundle(
-        tmp_path, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
-        training={},
-    )  # fmt: skip
+    write_bundle(tmp_path, model=model, **RECIPE)
     bundle = load_bundle(tmp_path)
     assert bundle.spec == spec
     features = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(1))

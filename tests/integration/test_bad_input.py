@@ -91,7 +91,7 @@ def test_an_unwritable_run_folder_is_refused(train, panel: pl.DataFrame, tmp_pat
         ("optimizer.lr=fast", ["optimizer.lr", "fast"]),
         ("data.horizons=[5,1]", ["horizons"]),
         ("data=nasdaq", ["data.source"]),
-        ("improvements.auto_recover_oom=true", ["improvements.auto_recover_oom", "not available yet"]),
+        ("recovery.rollback_lr=2", ["recovery.rollback_lr", "less than or equal to 1"]),
     ],
 )
 def test_a_bad_configuration_is_refused(atft, tmp_path: Path, argument: str, words: list[str]):

@@ -1,4 +1,4 @@
-"""`cp config_full.yaml config.yaml`, then the memo's trainer: everything that is available, on, in one run."""
+"""`cp config_full.yaml config.yaml`, then the memo's trainer: everything on, in one run."""
 
 import hashlib
 import json

@@ -17,6 +17,7 @@ from atft_gat_fan.training.optim import parameter_groups
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.schedule import Schedule
 from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.training.training_data import planned_steps, step_groups
 from atft_gat_fan.types import RandomKey
 
@@ -190,4 +191,6 @@ def test_patience_is_how_many_validations_may_disappoint(assembled, tmp_path):
 
 def run_fit(assembly: Assembly, folder):
     with RunFolder(folder) as opened:
-        return fit(build_model(assembly), assembly, settings(assembly), opened, Console(file=io.StringIO()))
+        return fit(
+            build_model(assembly), assembly, settings(assembly), opened, Console(file=io.StringIO()), StopSignals()
+        )

@@ -31,6 +31,7 @@ from atft_gat_fan.runs.train import train
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.types import DayBatch
 
 ONLINE = "improvements.online_normalization=true"
@@ -85,13 +86,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def assembled(*overrides: str, statistics: Path | None = None) -> Assembly:
-    return assemble(load_config([*SMALL, *overrides]), lambda stage, share: None, statistics=statistics)
+    settle = None if statistics is None else lambda store, split: statistics
+    return assemble(load_config([*SMALL, *overrides]), lambda stage, share: None, settle=settle)
 
 
 def fitted(assembly: Assembly, folder: Path) -> ATFT_GAT_FAN:
     settings = TrainSettings.from_config(assembly.config, assembly.plan, huber_deltas(assembly))
     with RunFolder(folder) as opened:
-        result = fit(build_model(assembly), assembly, settings, opened, Console(file=io.StringIO()))
+        result = fit(build_model(assembly), assembly, settings, opened, Console(file=io.StringIO()), StopSignals())
     assert result.steps == 50
     return result.model
 
@@ -137,13 +139,13 @@ def test_a_resumed_run_ends_with_the_same_bits(source, tmp_path):
     straight = fitted(assembled(*source, ONLINE), tmp_path / "straight").state_dict()
     folder, statistics = tmp_path / "killed", tmp_path / "normalizer.json"
     overrides = [*source, ONLINE, "train.checkpoint_every=7", "data.num_workers=2"]
-    assembly = assembled(*overrides, statistics=statistics)
+    assembly = assembled(*overrides, settle=lambda store, split: statistics)
     settings = TrainSettings.from_config(assembly.config, assembly.plan, None)
     with RunFolder(folder) as opened, pytest.raises(InterruptedRunError), pytest.warns(UserWarning, match="loader"):
-        fit(build_model(assembly), KilledAt(assembly, 31), settings, opened, Console(file=io.StringIO()))
+        fit(build_model(assembly), KilledAt(assembly, 31), settings, opened, Console(file=io.StringIO()), StopSignals())
     assert statistics.exists()
     assert list((folder / "checkpoints").iterdir()), "there is something to resume from"
-    resumed = fitted(assembled(*overrides, statistics=statistics), folder).state_dict()
+    resumed = fitted(assembled(*overrides, settle=lambda store, split: statistics), folder).state_dict()
     for name, tensor in straight.items():
         assert torch.equal(resumed[name], tensor), name
 
@@ -213,6 +215,7 @@ from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.signals import StopSignals
 
 def private():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -233,7 +236,7 @@ class Sampled:
 
 settings = TrainSettings.from_config(config, assembly.plan, None)
 with RunFolder(Path(sys.argv[1])) as folder:
-    fit(build_model(assembly), Sampled(), settings, folder, Console(file=io.StringIO()))
+    fit(build_model(assembly), Sampled(), settings, folder, Console(file=io.StringIO()), StopSignals())
 print(json.dumps({"peak": peak, "days": len(assembly.store.days)}))
 """
 

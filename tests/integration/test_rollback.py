@@ -21,6 +21,7 @@ from atft_gat_fan.runs.huber_deltas import huber_deltas
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.signals import StopSignals
 
 TREE = Path(__file__).parents[2] / "configs" / "atft"
 SWITCHED_BACK = [
@@ -57,7 +58,7 @@ def assembled(cache: Path, *overrides: str) -> Assembly:
 
 def run(model: ATFT_GAT_FAN, assembly: Assembly, settings: TrainSettings, folder: Path) -> Weights:
     with RunFolder(folder) as opened:
-        result: FitResult = fit(model, assembly, settings, opened, Console(file=io.StringIO()))
+        result: FitResult = fit(model, assembly, settings, opened, Console(file=io.StringIO()), StopSignals())
     assert result.steps == 20
     return result.model.state_dict()
 

@@ -225,3 +225,18 @@ def test_an_unknown_format_is_named(tmp_path):
     (path / "manifest.json").write_text(json.dumps({**manifest, "format": 99}))
     with pytest.raises(StorageError, match="expected checkpoint format 1, found 99"):
         load_newest(tmp_path, refuse)
+
+
+def test_after_going_back_what_was_given_up_is_older(tmp_path):
+    for each in (state(20), state(40), replace(state(20), returns=1), replace(state(30), returns=1)):
+        save_checkpoint(tmp_path, each, keep=None)
+    assert load_newest(tmp_path, refuse).name == "step_00000030_epoch_0000_return_0001"
+    save_checkpoint(tmp_path, replace(state(35), returns=1), keep=3)
+    assert names(tmp_path) == [replace(state(step), returns=1).name for step in (20, 30, 35)]
+
+
+def test_the_newest_that_is_wanted_is_loaded(tmp_path):
+    for step in (10, 20, 30):
+        save_checkpoint(tmp_path, state(step), keep=None)
+    assert load_newest(tmp_path, refuse, lambda found: found.step < 30).step == 20
+    assert load_newest(tmp_path, refuse, lambda found: found.step < 10) is None

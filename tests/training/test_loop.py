@@ -19,8 +19,16 @@ from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.runtime import make_runtime
-from atft_gat_fan.training.validation_pass import score_days
+from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.training.validation_pass import Scorer, evaluating, score_days
 from atft_gat_fan.types import RandomKey
+
+
+def validation_scores(model, market, settings):
+    device = torch.device("cpu")
+    scorer = Scorer(Objective(settings, device), device, market.to_device, make_runtime(settings).fabric.autocast)
+    with evaluating(model):
+        return score_days(scorer(model, batch) for batch in starmap(market.batch, market.valid_blocks()))
 
 
 def events(folder, kind=None):
@@ -45,8 +53,8 @@ def run(make_network, make_settings, console, tmp_path):
     """Train in a folder of its own name."""
 
     def train(market, name="run", network=None, **settings):
-        with RunFolder(tmp_path / name) as folder:
-            return fit(network or make_network(), market, make_settings(**settings), folder, console), folder
+        with RunFolder(tmp_path / name) as folder, StopSignals() as signals:
+            return fit(network or make_network(), market, make_settings(**settings), folder, console, signals), folder
 
     return train
 
@@ -150,10 +158,7 @@ class TestEarlyStopping:
         assert result.best_rank_ic == best.smoothed_rank_ic
         assert result.epochs == best.epoch + 3
         assert result.history[-1].rank_ic < best.rank_ic - 0.1
-        batches = starmap(turning.batch, turning.valid_blocks())
-        settings = make_settings()
-        objective = Objective(settings, torch.device("cpu"))
-        restored = score_days(make_runtime(settings), result.model, objective, batches, lambda: False)
+        restored = validation_scores(result.model, turning, make_settings())
         assert restored.rank_ic == best.rank_ic
         assert not equal(weights(result.model), dict(newest(folder).model))
 
@@ -171,10 +176,13 @@ class TestEarlyStopping:
 
 
 @pytest.mark.parametrize(
-    ("stop_at", "steps", "every"), [(1, 1, "10m"), (5, 5, 4), (10, 10, "10m"), (13, 10, 4), (17, 13, 4)]
+    ("stop_at", "steps", "every"), [(1, 0, "10m"), (5, 4, 4), (10, 9, "10m"), (13, 10, 4), (17, 12, 4)]
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(run, market, make_network, stop_at, steps, every):
-    """Stop requests at the first batch, mid-epoch, the last batch, in the validation, in the second epoch."""
+    """Stop requests at the first batch, mid-epoch, the last batch, in the validation, in the second epoch.
+
+    The step under way is given up, not waited for.
+    """
     expected, folder = run(market, "straight", checkpoint_every=every, max_epochs=2)
     expected_optimizer = newest(folder).optimizer
     market.after_batch = stop_after(stop_at)
@@ -229,7 +237,7 @@ class TestEma:
         assert equal(newest(plain).model, newest(folder).model)
         assert equal(newest(plain).optimizer, newest(folder).optimizer)
         average = weights(make_network())
-        for n, path in enumerate(sorted(folder.checkpoints.iterdir())):
+        for n, path in enumerate(sorted(folder.checkpoints.iterdir())[1:]):  # the first is from before the first step
             decay = min(0.9, (1 + n) / (10 + n))
             for name, tensor in read_tensors(path / "model.safetensors").items():
                 average[name].lerp_(tensor, 1 - decay)
@@ -249,10 +257,7 @@ class TestEma:
         assert equal(weights(result.model), {n: average[f"module.{n}"] for n in weights(result.model)})
         assert equal(result.raw_model_state, read_tensors(at_best / "model.safetensors"))
         assert not equal(weights(result.model), result.raw_model_state)
-        settings = make_settings()
-        objective = Objective(settings, torch.device("cpu"))
-        batches = starmap(market.batch, market.valid_blocks())
-        again = score_days(make_runtime(settings), result.model, objective, batches, lambda: False)
+        again = validation_scores(result.model, market, make_settings())
         (record,) = [record for record in result.history if record.step == result.best_step]
         assert again.rank_ic == record.rank_ic
 
@@ -331,10 +336,7 @@ class TestTemperature:
         )
         fixed = make_network(gat_temperature=0.5)
         fixed.load_state_dict(result.model.state_dict())
-        settings = make_settings()
-        objective = Objective(settings, torch.device("cpu"))
-        batches = starmap(market.batch, market.valid_blocks())
-        scores = score_days(make_runtime(settings), fixed, objective, batches, lambda: False)
+        scores = validation_scores(fixed, market, make_settings())
         assert result.history[-1].loss_by_horizon == scores.loss_by_horizon
         batch = market.batch(46, 4)
         with torch.no_grad():
@@ -400,7 +402,7 @@ class TestDivergence:
         assert "skipped: loss" in console.file.getvalue()
         assert all(math.isfinite(record.train_loss) for record in result.history)
 
-    def test_ten_in_a_row_end_the_run_and_the_checkpoints_stay_finite(self, run, market, tmp_path):
+    def test_bad_numbers_that_stay_end_the_run_with_a_bundle_and_finite_checkpoints(self, run, market, tmp_path):
         calls = []
 
         def poison_later():
@@ -409,11 +411,82 @@ class TestDivergence:
                 market.features.fill_(math.nan)
 
         market.after_batch = poison_later
-        with pytest.raises(NonFiniteError, match="steps 7 to 16") as caught:
-            run(market, checkpoint_every=1, max_epochs=5)
+        with pytest.raises(NonFiniteError, match="steps 1 to 10, after going back to a checkpoint 2 times") as caught:
+            run(market, checkpoint_every=8, max_epochs=5)
         assert caught.value.exit_code == 70
-        state = load_newest(tmp_path / "run" / "checkpoints", pytest.fail)
+        folder = RunFolder(tmp_path / "run")
+        assert [event["lr_factor"] for event in events(folder, "return")] == [0.5, 0.25]
+        state = newest(folder)
+        assert state.name == "step_00000000_epoch_0000_return_0002"
         assert all(torch.isfinite(tensor).all() for tensor in [*state.model.values(), *state.optimizer.values()])
+        assert str(tmp_path / "run" / "debug") in str(caught.value)
+        told = json.loads((tmp_path / "run" / "debug" / "debug.json").read_text())
+        assert told["batches"][0]["not_finite"]["features"] > 0
+        assert (told["step"], told["lr_factor"]) == (10, 0.25)
+
+    def test_after_going_back_it_goes_on_more_slowly(self, run, market, healing):
+        market.after_batch = healing(market, "run")
+        result, folder = run(market, **self.HEALING)
+        (back,) = events(folder, "return")
+        assert (back["step"], back["lost_steps"], back["lr_factor"]) == (4, 6, 0.25)
+        assert "steps 7 to 10" in back["why"]
+        lr = {event["step"]: event["lr"] for event in events(folder, "train")}  # the later of two counts
+        straight, other = run(market, "straight", **{**self.HEALING, "max_epochs": 3})
+        full = {event["step"]: event["lr"] for event in events(other, "train")}
+        assert [lr[step] / full[step] for step in sorted(lr)] == pytest.approx([1.0] * 4 + [0.25] * 26)
+        assert (result.steps, result.skipped_steps) == (30, 0)
+        assert not equal(weights(result.model), weights(straight.model))
+
+    @pytest.mark.parametrize("stop_at", [8, 11, 12, 25])
+    def test_a_run_that_went_back_resumes_to_the_same_bits(self, run, market, healing, stop_at, make_network):
+        market.after_batch = healing(market, "straight")
+        expected, _ = run(market, "straight", **self.HEALING)
+        poison, stop = healing(market, "stopped"), stop_after(stop_at)
+        market.after_batch = lambda: (poison(), stop())
+        with pytest.raises(InterruptedRunError):
+            run(market, "stopped", **self.HEALING)
+        market.after_batch = poison
+        result, _ = run(market, "stopped", network=make_network(seed=9), **self.HEALING)
+        assert equal(weights(result.model), weights(expected.model))
+        assert result.history == expected.history
+
+    def test_weights_that_overflow_are_not_saved_but_gone_back_from(self, run, market, make_network):
+        """A finite gradient can still carry a weight beyond float32."""
+        network = make_network()
+        calls = []
+
+        def overflow():
+            calls.append(1)
+            if len(calls) == 6:
+                with torch.no_grad():
+                    network.heads.point.bias[0] = math.inf
+
+        market.after_batch = overflow
+        result, folder = run(market, network=network, checkpoint_every=1, max_epochs=1, max_skipped_steps=100)
+        (back,) = events(folder, "return")
+        assert (back["step"], back["lost_steps"]) == (5, 5)
+        assert "infinity in weight heads.point.bias" in back["why"]
+        assert all(torch.isfinite(tensor).all() for tensor in result.model.state_dict().values())
+
+    HEALING: ClassVar = {"checkpoint_every": 4, "log_every": 1, "max_skipped_steps": 4, "rollback_lr": 0.25}
+
+    @pytest.fixture
+    def healing(self, tmp_path):
+        """Poison from the 7th batch on, until training has gone back: whatever its order, a run meets it there."""
+
+        def make(market, name):
+            clean, calls = market.features.clone(), []
+
+            def after_batch():
+                calls.append(1)
+                back = any((tmp_path / name / "checkpoints").glob("*_return_*"))
+                fresh = max((path.name for path in (tmp_path / name / "checkpoints").glob("step_*")), default="")
+                poisoned = not back and (len(calls) >= 7 or fresh > "step_00000004_epoch_0000")
+                market.features.copy_(clean.new_full((), math.nan) if poisoned else clean)
+
+            return after_batch
+
+        return make
 
 
 def test_unknown_rank_ic_keeps_the_last_weights(run, market):
@@ -474,7 +547,7 @@ def test_the_record_tells_the_whole_story(run, market):
         )
     assert [(event["step"], event["epoch"]) for event in events(folder, "watch")] == [(10, 1), (20, 2)]
     assert all(event["prediction_p5_1d"] < event["prediction_p95_1d"] for event in events(folder, "watch"))
-    assert [event["step"] for event in events(folder, "checkpoint")] == [5, 10, 15, 20]
+    assert [event["step"] for event in events(folder, "checkpoint")] == [0, 5, 10, 15, 20]
     assert (told[-1]["reason"], told[-1]["best_step"]) == (result.reason, result.best_step)
 
 

@@ -1,6 +1,14 @@
 import pytest
 
-from atft_gat_fan.config.plan import EmaPlan, GraphAttentionPlan, GroupPlan, OptimizerPlan, RunPlan
+from atft_gat_fan.config.plan import (
+    EmaPlan,
+    ExecutorPlan,
+    GraphAttentionPlan,
+    GroupPlan,
+    NormalizerPlan,
+    OptimizerPlan,
+    RunPlan,
+)
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.training.settings import TrainSettings, WandbSettings, config_digest
 
@@ -30,6 +38,7 @@ def test_the_digest_names_what_is_trained(change):
         {"train": {"log_every": 1}},
         {"evaluation": {"cost_bps": 1}},
         {"improvements": {"enable_wandb": True}},
+        {"improvements": {"auto_recover_oom": True}, "recovery": {"allow_bf16": True}},
         {"wandb": {"project": "other"}},
     ],
 )
@@ -74,6 +83,7 @@ def test_every_knob_of_the_configuration_arrives():
                 "keep_checkpoints": 16,
                 "log_every": 17,
             },
+            "recovery": {"max_skipped_steps": 19, "max_rollbacks": 20, "rollback_lr": 0.21},
             "wandb": {"project": "ours", "entity": "us", "tags": ["a", "b"]},
         }
     )
@@ -81,6 +91,8 @@ def test_every_knob_of_the_configuration_arrives():
         ema=EmaPlan(0.9),
         graph_attention=GraphAttentionPlan(0.5, 2.0, 0.3),
         optimizer=OptimizerPlan(head=GroupPlan(2.0)),
+        normalizer=NormalizerPlan("online"),
+        executor=ExecutorPlan("robust", allow_bf16=True),
         loggers=("jsonl", "wandb"),
     )
     assert TrainSettings.from_config(config, plan, (0.1, 0.2)) == TrainSettings(
@@ -113,6 +125,11 @@ def test_every_knob_of_the_configuration_arrives():
         keep_checkpoints=16,
         log_every=17,
         num_workers=18,
+        max_skipped_steps=19,
+        max_rollbacks=20,
+        rollback_lr=0.21,
+        online_normalization=True,
+        executor=ExecutorPlan("robust", allow_bf16=True),
         huber_deltas=(0.1, 0.2),
         ema=EmaPlan(0.9),
         temperature=GraphAttentionPlan(0.5, 2.0, 0.3),
@@ -125,6 +142,6 @@ def test_every_knob_of_the_configuration_arrives():
 def test_a_plan_without_improvements_gives_the_default_components():
     settings = TrainSettings.from_config(Config(), RunPlan(), None)
     bare = TrainSettings(digest="", horizons=(), horizon_weights=())
-    for name in ("huber_deltas", "ema", "temperature", "optimizer_groups"):
+    for name in ("huber_deltas", "ema", "temperature", "optimizer_groups", "executor"):
         assert getattr(settings, name) == getattr(bare, name)
     assert settings.loggers == ("jsonl", "tensorboard")

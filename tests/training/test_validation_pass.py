@@ -9,17 +9,18 @@ from scipy.stats import spearmanr
 from atft_gat_fan.data.batches import consecutive_blocks
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.runtime import make_runtime
-from atft_gat_fan.training.validation_pass import score_days
+from atft_gat_fan.training.validation_pass import Scorer, evaluating, score_days
 from atft_gat_fan.types import DayBatch
 
 
 @pytest.fixture
 def score(make_settings):
-    def score_all(model, market, size=4, stop=lambda: False, to_device=DayBatch.to, **changes):
-        settings = make_settings(**changes)
-        objective = Objective(settings, torch.device("cpu"))
+    def score_all(model, market, size=4, to_device=DayBatch.to, **changes):
+        settings, device = make_settings(**changes), torch.device("cpu")
+        scorer = Scorer(Objective(settings, device), device, to_device, make_runtime(settings).fabric.autocast)
         batches = starmap(market.batch, consecutive_blocks(market.valid_days, size))
-        return score_days(make_runtime(settings), model, objective, batches, stop, to_device)
+        with evaluating(model):
+            return score_days(scorer(model, batch) for batch in batches)
 
     return score_all
 
@@ -67,11 +68,13 @@ def test_a_horizon_without_labels_is_unknown_and_leaves_the_mean_alone(score, ma
     assert scores.rank_ic == scores.rank_ic_by_horizon[0]
 
 
-def test_a_stop_request_ends_the_pass_between_two_blocks(score, make_network, market):
-    model, calls = make_network().train(), []
-    assert score(model, market, stop=lambda: calls.append(1) or len(calls) == 3) is None
-    assert len(calls) == 3
+def test_every_part_keeps_its_mode(make_network):
+    model = make_network().train()
+    model.heads.eval()
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
     assert model.training
+    assert not model.heads.training
 
 
 def test_the_network_sees_what_the_move_gives_and_the_metrics_the_labels_of_the_batch(score, make_network, market):

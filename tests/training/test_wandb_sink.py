@@ -10,6 +10,7 @@ from atft_gat_fan.training import wandb_sink
 from atft_gat_fan.training.loggers import open_logger
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.settings import WandbSettings
+from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.training.wandb_sink import WandbSink
 
 KEY = "planted0key1that2must3never4be5written6down"
@@ -79,7 +80,7 @@ def test_the_login_key_is_in_no_file_the_run_leaves(
     monkeypatch.setenv("WANDB_API_KEY", key)
     monkeypatch.setenv("WANDB_MODE", "offline")
     settings = make_settings(loggers=("jsonl", "tensorboard", "wandb"), max_epochs=1, log_every=2)
-    fit(make_network(), market, settings, folder, console)
+    fit(make_network(), market, settings, folder, console, StopSignals())
     left = content(folder.path)
     assert b"run_state" not in left
     assert b"grad_norm_head" in left

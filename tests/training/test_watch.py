@@ -3,14 +3,24 @@ import pytest
 import torch
 
 from atft_gat_fan.config.plan import EmaPlan
+from atft_gat_fan.training.executor import make_executor
 from atft_gat_fan.training.history import History
+from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import build_optimizer
 from atft_gat_fan.training.runtime import make_runtime
-from atft_gat_fan.training.step import StepReport
+from atft_gat_fan.training.step import StepReport, TrainStep
 from atft_gat_fan.training.watch import Watch
 from atft_gat_fan.training.weights import Weights
+from atft_gat_fan.types import DayBatch
 
 STATISTICS = ("mean", "std", "p5", "p50", "p95")
+
+
+def watching(settings, model, weights, to_device=DayBatch.to):
+    runtime, optimizer = make_runtime(settings), build_optimizer(model, settings)
+    objective = Objective(settings, torch.device("cpu"))
+    step = TrainStep(runtime, model, optimizer, objective, clip_norm=None, seed=0, to_device=to_device)
+    return Watch(settings, runtime, optimizer, weights, make_executor(settings, step))
 
 
 @pytest.fixture
@@ -18,7 +28,7 @@ def watch(make_settings, market):
     def make(model, ema=None):
         settings = make_settings(ema=ema)
         weights = Weights(model, ema)
-        watch = Watch(settings, make_runtime(settings), build_optimizer(model, settings), weights)
+        watch = watching(settings, model, weights)
         watch.seen(market.batch(46, 4))
         return watch, weights
 
@@ -33,9 +43,7 @@ def test_the_probe_is_moved_as_the_data_says_each_time_it_is_looked_at(make_sett
         moved.append(batch.dates)
         return batch.to(device)
 
-    watch = Watch(
-        settings, make_runtime(settings), build_optimizer(model, settings), Weights(model, None), to_device=to_device
-    )
+    watch = watching(settings, model, Weights(model, None), to_device=to_device)
     probe = market.batch(46, 4)
     watch.seen(probe)
     watch.epoch(history())

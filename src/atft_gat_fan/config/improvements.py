@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from atft_gat_fan.config.plan import (
     EmaPlan,
+    ExecutorPlan,
     FreqDropoutPlan,
     GraphAttentionPlan,
     GroupPlan,
@@ -13,22 +14,18 @@ from atft_gat_fan.config.plan import (
     OptimizerPlan,
     RunPlan,
 )
-from atft_gat_fan.config.schema import Config, GroupConfig, ImprovementsConfig
+from atft_gat_fan.config.schema import Config, GroupConfig
 from atft_gat_fan.errors import ConfigError
 
 SMALL_INIT_STD = 0.01
-
-NOT_AVAILABLE = {
-    "auto_recover_oom": "recovery from running out of memory, 4.10",
-}
 
 
 def resolve(config: Config) -> RunPlan:
     """What stands in each slot of a run under this configuration. Defaults give `RunPlan()`.
 
-    Raises ConfigError with every switch that is not available yet or can change nothing here.
+    Raises ConfigError with every switch that can change nothing here.
     """
-    problems = [*_unavailable(config.improvements), *_without_effect(config)]
+    problems = list(_without_effect(config))
     if problems:
         raise ConfigError("\n".join(problems))
     return RunPlan(
@@ -39,14 +36,9 @@ def resolve(config: Config) -> RunPlan:
         ema=_ema(config),
         optimizer=_optimizer(config),
         normalizer=NormalizerPlan("online") if config.improvements.online_normalization else NormalizerPlan(),
+        executor=_executor(config),
         loggers=_loggers(config),
     )
-
-
-def _unavailable(improvements: ImprovementsConfig) -> Iterator[str]:
-    for name, title in NOT_AVAILABLE.items():
-        if getattr(improvements, name):
-            yield f"improvements.{name}=true is not available yet ({title}); leave it at false"
 
 
 def _without_effect(config: Config) -> Iterator[str]:
@@ -104,6 +96,12 @@ def _optimizer(config: Config) -> OptimizerPlan:
 
     groups = config.optimizer.groups
     return OptimizerPlan(plan(groups.embedding), plan(groups.temporal), plan(groups.graph), plan(groups.head))
+
+
+def _executor(config: Config) -> ExecutorPlan:
+    return (
+        ExecutorPlan("robust", config.recovery.allow_bf16) if config.improvements.auto_recover_oom else ExecutorPlan()
+    )
 
 
 def _loggers(config: Config) -> tuple[str, ...]:

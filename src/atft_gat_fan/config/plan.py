@@ -82,7 +82,11 @@ class NormalizerPlan:
 
 @dataclass(frozen=True)
 class ExecutorPlan:
-    kind: Literal["plain"] = "plain"
+    """What happens when memory runs out: plain, training fails; robust, the same days are done in smaller pieces."""
+
+    kind: Literal["plain", "robust"] = "plain"
+    allow_bf16: bool = False
+    """Round to bf16 before giving up; the one relief that is an approximation."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from atft_gat_fan.config.section import NonNegativeFloat, Positive, PositiveFloat, Probability, Section
+from atft_gat_fan.config.section import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Probability, Section
 
 
 class LossConfig(Section):
@@ -104,6 +104,19 @@ class TrainConfig(Section):
         if isinstance(value, str) and not re.fullmatch(r"[1-9]\d*m", value):
             raise ValueError(f"expected a number of steps or minutes such as 10m, got {value!r}")
         return value
+
+
+class RecoveryConfig(Section):
+    """What training does about steps that fail."""
+
+    max_skipped_steps: Positive = 10
+    """Steps in a row with non-finite loss or gradients that are skipped before training goes back to a checkpoint."""
+    max_rollbacks: NonNegative = 2
+    """Times training goes back to the newest checkpoint because of them before it stops."""
+    rollback_lr: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Multiplier of the learning rate each time it goes back."""
+    allow_bf16: bool = False
+    """With `improvements.auto_recover_oom`, where nothing else fits: compute in bf16 from then on, an approximation."""
 
 
 class WandbConfig(Section):

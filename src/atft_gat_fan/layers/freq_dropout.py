@@ -78,6 +78,8 @@ class FreqDropout(nn.Module):
 
         Drawn on the host: finding the drawn samples on a GPU would make the host wait for it.
         """
+        part = None if key is None else key.part
+        assert part is None or part.stop - part.start == stocks, f"{part} of {stocks} stocks"
         if key is None:
             generators = [np.random.default_rng(int(torch.randint(2**63 - 1, ())))] * days
         else:
@@ -85,10 +87,15 @@ class FreqDropout(nn.Module):
             generators = [np.random.default_rng(key.sequence(date, self.layer)) for date in dates]
         samples, starts, widths = [], [], []
         for day, generator in enumerate(generators):
-            drawn = np.flatnonzero(generator.random(stocks) < self.p)
+            drawn = np.flatnonzero(generator.random(stocks if part is None else part.total) < self.p)
+            start = generator.integers(self.num_bins, size=len(drawn))
+            width = generator.integers(1, self.max_width, size=len(drawn), endpoint=True)
+            if part is not None:
+                ours = (part.start <= drawn) & (drawn < part.stop)
+                drawn, start, width = drawn[ours] - part.start, start[ours], width[ours]
             samples.append(day * stocks + drawn)
-            starts.append(generator.integers(self.num_bins, size=len(drawn)))
-            widths.append(generator.integers(1, self.max_width, size=len(drawn), endpoint=True))
+            starts.append(start)
+            widths.append(width)
         distance = (np.arange(self.num_bins)[:, None] - np.concatenate(starts)) % self.num_bins
         return np.concatenate(samples), distance < np.concatenate(widths)
 

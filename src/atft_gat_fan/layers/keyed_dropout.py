@@ -16,8 +16,9 @@ class KeyedDropout(nn.Module):
     """Dropout whose mask is a function of (seed, step, day, layer) alone.
 
     Each day's mask [stocks, channels] comes from a private generator, so neither the other days of
-    the batch nor anything drawn before can change it. Axes before the days (the window) share it:
-    the dropout of recurrent networks of Gal & Ghahramani 2016, which also draws L times fewer numbers.
+    the batch nor anything drawn before can change it; a part of the day's stocks has its part of that
+    mask. Axes before the days (the window) share it: the dropout of recurrent networks of Gal &
+    Ghahramani 2016, which also draws L times fewer numbers.
 
     In evaluation and with p = 0 the very same tensor returns. Without a key the mask comes from
     torch's global generator, as in ordinary dropout.
@@ -58,8 +59,15 @@ class KeyedDropout(nn.Module):
         if key is None:
             return functional.dropout(keep.fill_(1.0), self.p)
         assert len(dates) == shape[0], f"{shape[0]} days but {len(dates)} dates"
+        part = key.part
+        assert part is None or part.stop - part.start == shape[1], f"{part} of {shape[1]} stocks"
+        whole_day = None if part is None else keep.new_empty(part.total, shape[2])
         generator = torch.Generator(device)
         for day, date in zip(keep, dates, strict=True):
             seed = int(key.sequence(date, self.layer).generate_state(1, np.uint64)[0] >> 1)
-            day.bernoulli_(1 - self.p, generator=generator.manual_seed(seed))
+            generator.manual_seed(seed)
+            if part is None or whole_day is None:
+                day.bernoulli_(1 - self.p, generator=generator)
+            else:
+                day.copy_(whole_day.bernoulli_(1 - self.p, generator=generator)[part.start : part.stop])
         return keep.div_(1 - self.p)

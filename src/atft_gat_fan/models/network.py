@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -18,11 +19,14 @@ from atft_gat_fan.layers.horizon_heads import HorizonHeads
 from atft_gat_fan.layers.keyed_dropout import KeyedDropout
 from atft_gat_fan.layers.layer_scale import LayerScale
 from atft_gat_fan.layers.variable_selection import VariableSelection
+from atft_gat_fan.models.chunks import Chunks
 from atft_gat_fan.models.regions import run_region
 from atft_gat_fan.models.roles import ParameterRole, parameter_roles
 from atft_gat_fan.models.spec import spec_from_mapping
 from atft_gat_fan.models.temporal_encoder import TemporalEncoder
-from atft_gat_fan.types import NUM_EDGE_FEATURES, DayBatch, Forecast, Neighbours, RandomKey
+from atft_gat_fan.types import NUM_EDGE_FEATURES, DayBatch, Forecast, Neighbours, RandomKey, StockPart
+
+Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 
 class ATFT_GAT_FAN(nn.Module):
@@ -82,6 +86,7 @@ class ATFT_GAT_FAN(nn.Module):
         num_horizons = len(spec.horizons)
         scale = LayerScale(num_horizons, spec.head_layer_scale) if spec.head_layer_scale is not None else None
         self.heads = HorizonHeads(size, num_horizons, spec.quantiles, init_std=spec.head_init_std, scale=scale)
+        self._chunks = Chunks()
 
     @property
     def compiled(self) -> bool:
@@ -94,6 +99,17 @@ class ATFT_GAT_FAN(nn.Module):
     @compiled.setter
     def compiled(self, value: bool) -> None:
         self.temporal.compiled = value
+
+    @property
+    def chunks(self) -> Chunks:
+        """How much is computed at a time; no part of the network's weights or specification."""
+        return self._chunks
+
+    @chunks.setter
+    def chunks(self, value: Chunks) -> None:
+        self._chunks = value
+        if self.spec.gat_heads:
+            self.graph.chunk_size = self.spec.gat_chunk_size if value.queries is None else value.queries
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """Layer group and weight decay of every parameter, by name, as the layers declare it."""
@@ -157,17 +173,51 @@ class ATFT_GAT_FAN(nn.Module):
         dates: Sequence[int],
         key: RandomKey | None,
     ) -> Forecast:
-        category: Tensor | None = self.static(static) if self.static is not None else None
-        known: Tensor | None = self.calendar(calendar).unsqueeze(1) if self.calendar is not None else None
-        hidden, variable_weights = self._select(features, category, known, dates, key)
-        dates = dates[-num_days:]
-        encoded, attention = self._encode(hidden, category, dates, key)
+        stocks, at_once = features.shape[1], self.chunks.stocks
+        if at_once is None or at_once >= stocks:
+            encoded, attention, variable_weights = self._encode_stocks(features, static, calendar, num_days, dates, key)
+        else:
+            parts = [
+                self._recomputed(
+                    self._encode_stocks,
+                    key,
+                    features[:, start : start + at_once],
+                    static[start : start + at_once],
+                    calendar,
+                    num_days,
+                    dates,
+                    None if key is None else replace(key, part=_part(start, at_once, stocks)),
+                )
+                for start in range(0, stocks, at_once)
+            ]
+            encoded, attention, variable_weights = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         if self.spec.gat_heads:
             neighbours = _alone(encoded) if neighbours is None else neighbours
-            attended = self.graph_dropout(self.graph(encoded, neighbours), dates, key)
+            attended = self.graph_dropout(self.graph(encoded, neighbours), dates[-num_days:], key)
             encoded = self.graph_skip(attended, encoded)
         point, quantiles = self.heads(encoded)
         return Forecast(point, quantiles, variable_weights, attention)
+
+    def _encode_stocks(
+        self,
+        features: Float[Tensor, "span stocks features"],
+        static: Int[Tensor, " stocks"],
+        calendar: Float[Tensor, "span covariates"],
+        num_days: int,
+        dates: Sequence[int],
+        key: RandomKey | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """All that is computed of each stock by itself: encoded days, attention weights, selection weights."""
+        category: Tensor | None = self.static(static) if self.static is not None else None
+        known: Tensor | None = self.calendar(calendar).unsqueeze(1) if self.calendar is not None else None
+        hidden, variable_weights = self._select(features, category, known, dates, key)
+        encoded, attention = self._encode(hidden, category, dates[-num_days:], key)
+        return encoded, attention, variable_weights
+
+    @property
+    def _by_day(self) -> bool:
+        """Whether stages are computed day by day, and again in the backward pass."""
+        return self.spec.gradient_checkpointing or self.chunks.by_day
 
     def _select(
         self,
@@ -181,7 +231,7 @@ class ATFT_GAT_FAN(nn.Module):
         context = category.unsqueeze(0) if category is not None else None
         if known is not None:
             context = known if context is None else context + known
-        if self.spec.gradient_checkpointing:
+        if self._by_day:
             context = context.expand(len(features), -1, -1) if context is not None else None
             parts = [
                 self._recomputed(
@@ -221,7 +271,7 @@ class ATFT_GAT_FAN(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Encoded days and attention weights, from the hidden vectors of the span."""
         window = self.spec.window
-        if not self.spec.gradient_checkpointing:
+        if not self._by_day:
             windows = hidden.unfold(0, window, 1).movedim(-1, 0).contiguous()
             encoded: tuple[Tensor, Tensor] = self.temporal(windows, category, dates, key)
             return encoded
@@ -235,17 +285,15 @@ class ATFT_GAT_FAN(nn.Module):
         return torch.cat(days), torch.cat(attention)
 
     @staticmethod
-    def _recomputed(
-        stage: Callable[..., tuple[Tensor, Tensor]], key: RandomKey | None, *inputs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """One stage of one day, computed once more in the backward pass, if there will be one.
+    def _recomputed(stage: Callable[..., Tensors], key: RandomKey | None, *inputs: Any) -> Tensors:
+        """One stage of one day or of some stocks, computed once more in the backward pass, if there will be one.
 
-        Day by day, because a stage over all days at once would hold all its activations while it is computed.
+        Piece by piece, because a stage over all at once would hold all its activations while it is computed.
         """
         if not torch.is_grad_enabled():
             return stage(*inputs)
         # Keyed dropout draws the same masks again; without a key the global generator has to be wound back.
-        result: tuple[Tensor, Tensor] = checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=key is None)
+        result: Tensors = checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=key is None)
         return result
 
     def _check_input(self, features: Tensor, calendar: Tensor, num_days: int) -> None:
@@ -265,6 +313,10 @@ class ATFT_GAT_FAN(nn.Module):
             raise ConfigError(
                 f"expected calendar covariates of shape {(span, spec.num_covariates)}, got {tuple(calendar.shape)}"
             )
+
+
+def _part(start: int, count: int, total: int) -> StockPart:
+    return StockPart(start, min(start + count, total), total)
 
 
 def _select(

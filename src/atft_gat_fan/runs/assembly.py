@@ -31,6 +31,9 @@ from atft_gat_fan.types import DayBatch
 Report = Callable[[str, float], None]
 """Told (name of the stage, share done)."""
 
+Settle = Callable[[Store, Split], Path]
+"""Told what a run learns from; gives the file that keeps the statistics of its training days."""
+
 
 @dataclass(frozen=True)
 class Assembly:
@@ -77,19 +80,20 @@ class Assembly:
 
 
 def assemble(
-    config: Config, report: Report, normalizer: Normalizer | None = None, statistics: Path | None = None
+    config: Config, report: Report, normalizer: Normalizer | None = None, settle: Settle | None = None
 ) -> Assembly:
     """Open or build the store, split its days, and prepare its batches.
 
-    The normaliser is fitted on the training days, or read back from the file `statistics` where they are in it. Where
-    that of a trained model is given, nothing will be trained, and nothing is materialised to be read once. Raises
-    ConfigError for a switch that is not available.
+    The normaliser is fitted on the training days, or read back from the file that `settle` names, which sees the data
+    first and may refuse them. Where the normaliser of a trained model is given, nothing will be trained, and nothing is
+    materialised to be read once.
     """
     plan = resolve(config)
     store = cached_store(config, report)
     split = split_days(store.days, config.split, config.data.horizons, usable_days(store.days, config.data))
     trained = normalizer is not None
     if normalizer is None:
+        statistics = None if settle is None else settle(store, split)
         normalizer = _fit(store, split, config, statistics, report)
         data = training_panel(store, normalizer, plan.normalizer, config.data.window + config.batch_size - 1, report)
     else:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from atft_gat_fan.config.load import read_config, run_folder
 from atft_gat_fan.config.plan import RunPlan
 from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config, DataConfig
+from atft_gat_fan.data.splits import Split
+from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.inference.bundle import DESCRIPTION, numerics_stamp, write_bundle
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.huber_deltas import huber_deltas
+from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, write_metrics
@@ -73,7 +77,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     folder.write_config(config)
     folder.write_json_atomic("plan.json", plan.to_json())
     with Stages(console, signals) as stages:
-        assembly = assemble(config, stages, statistics=folder.path / NORMALIZER)
+        assembly = assemble(config, stages, settle=partial(_settle_data, folder))
     model = build_model(assembly)
     settings = TrainSettings.from_config(config, plan, huber_deltas(assembly))
     # A checkpoint belongs to its data too: other prices under the same configuration are another run.
@@ -94,6 +98,11 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     with Stages(console, signals) as stages:
         evaluations = score_and_measure(folder.path, assembly, result.model, stages, _made_from(folder, config))
         write_report(folder.path, assembly, evaluations["test"], stages)
+
+
+def _settle_data(folder: RunFolder, store: Store, split: Split) -> Path:
+    settle_data(folder.path, store, split, begun=folder.checkpoints.exists())
+    return folder.path / NORMALIZER
 
 
 def _made_from(folder: RunFolder, config: Config) -> str:
@@ -120,7 +129,14 @@ def training_fingerprint(assembly: Assembly, settings: TrainSettings, result: Fi
         "train_days": [str(days[split.train[0]]), str(days[split.train[-1]])],
         "valid_days": [str(days[split.valid[0]]), str(days[split.valid[-1]])],
         "best_step": result.best_step,
+        "rollbacks": result.rollbacks,
+        "relief": _relief(result),
     }
+
+
+def _relief(result: FitResult) -> dict[str, Any] | None:
+    """What was done when memory ran out, and whether that is exact, equal to rounding, or an approximation."""
+    return None if result.relief is None else {**result.relief.to_json(), "stamp": result.relief.stamp}
 
 
 def _train_metrics(result: FitResult) -> dict[str, Any]:
@@ -134,6 +150,8 @@ def _train_metrics(result: FitResult) -> dict[str, Any]:
         "best_step": result.best_step,
         "skipped_steps": result.skipped_steps,
         "stopped": result.reason,
+        "rollbacks": result.rollbacks,
+        "relief": _relief(result),
         "numerics": numerics_stamp(compiled=result.model.compiled),
     }
 

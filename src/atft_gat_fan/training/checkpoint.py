@@ -31,6 +31,7 @@ FILES = (MODEL, OPTIMIZER, BEST, PROGRESS)
 EMA, BEST_RAW = "ema.safetensors", "best_raw.safetensors"
 EMA_FILES = (EMA, BEST_RAW)
 """Only where there is an EMA; the second from the first best weights on."""
+RETURN = "_return_"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class TrainingState:
     `step` optimizer steps and `epoch` validated epochs are done; `model`, `optimizer` and `best` (empty
     before the first validation) are named tensors; `progress` is JSON. `ema` is empty without an EMA.
     `best_raw` are the raw weights behind an EMA's best: tensors, or the file of an earlier checkpoint, so
-    that nothing but the disk has to hold them.
+    that nothing but the disk has to hold them. `returns` counts how often training went back to a checkpoint.
     """
 
     step: int
@@ -51,19 +52,21 @@ class TrainingState:
     progress: Mapping[str, Any]
     ema: Mapping[str, Tensor] = field(default_factory=dict)
     best_raw: Mapping[str, Tensor] | Path | None = None
+    returns: int = 0
 
     @property
     def name(self) -> str:
-        """Sorts in order of training. Step and epoch decide the state, so equal names mean equal states."""
-        return f"step_{self.step:08d}_epoch_{self.epoch:04d}"
+        """Step, epoch and returns decide the state: equal names mean equal states."""
+        name = f"step_{self.step:08d}_epoch_{self.epoch:04d}"
+        return f"{name}{RETURN}{self.returns:04d}" if self.returns else name
 
 
 class DamagedCheckpointError(StorageError):
     """A checkpoint that is incomplete or does not match its checksums."""
 
 
-def save_checkpoint(folder: Path, state: TrainingState, keep: int = 2) -> Path:
-    """Write the state below `folder`, then delete all but the newest `keep` checkpoints.
+def save_checkpoint(folder: Path, state: TrainingState, keep: int | None = 2) -> Path:
+    """Write the state below `folder`, then delete all but the newest `keep` checkpoints (None: no other is deleted).
 
     Raises NonFiniteError where a tensor holds NaN or infinity (nothing is written), StorageError where
     the disk fails; either way the earlier checkpoints stay.
@@ -82,7 +85,7 @@ def save_checkpoint(folder: Path, state: TrainingState, keep: int = 2) -> Path:
         _verified_files(temporary)
         temporary.rename(target)
         fsync_folder(folder)
-        for old in _newest_first(folder)[keep:]:
+        for old in _newest_first(folder)[keep:] if keep else ():
             shutil.rmtree(old)
     except (OSError, DamagedCheckpointError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -93,8 +96,10 @@ def save_checkpoint(folder: Path, state: TrainingState, keep: int = 2) -> Path:
     return target
 
 
-def load_newest(folder: Path, warn: Callable[[str], None]) -> TrainingState | None:
-    """The newest intact checkpoint below `folder`; None where there is none at all.
+def load_newest(
+    folder: Path, warn: Callable[[str], None], wanted: Callable[[TrainingState], bool] = lambda state: True
+) -> TrainingState | None:
+    """The newest intact checkpoint below `folder` that is `wanted`; None where there is none at all.
 
     A damaged one is reported through `warn`, set aside under another name, and the one before it is
     used. Raises StorageError where all are damaged.
@@ -107,6 +112,8 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> TrainingState | No
         except DamagedCheckpointError as error:
             damaged.append(candidate)
             reasons.append(str(error))
+            continue
+        if not wanted(state):
             continue
         for path, reason in zip(damaged, reasons, strict=True):
             warn(f"{reason}; going on from the older {candidate.name}")
@@ -129,7 +136,13 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob("step_*") if path.is_dir()), reverse=True)
+    return sorted((path for path in folder.glob("step_*") if path.is_dir()), key=_order, reverse=True)
+
+
+def _order(path: Path) -> tuple[str, str]:
+    """Returns before steps: what is written after going back is newer than what was given up."""
+    name, _, returns = path.name.partition(RETURN)
+    return returns, name
 
 
 def _set_aside(path: Path) -> None:
@@ -148,8 +161,7 @@ def _require_finite(state: TrainingState) -> None:
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise NonFiniteError(
-                    f"expected finite training state, found NaN or infinity in {kind} {name} at step {state.step}; "
-                    "the earlier checkpoints are kept: lower optimizer.lr or optimizer.clip_norm"
+                    f"expected finite training state, found NaN or infinity in {kind} {name} at step {state.step}"
                 )
 
 
@@ -173,6 +185,7 @@ def _write_files(folder: Path, state: TrainingState) -> None:
         "format": FORMAT,
         "step": state.step,
         "epoch": state.epoch,
+        "returns": state.returns,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
     write_durably(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
@@ -207,7 +220,7 @@ def _verified_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             contents[name] = current.read_bytes()
             if hashlib.sha256(contents[name]).hexdigest() != manifest["files"][name]:
                 raise DamagedCheckpointError(f"{current}: its bytes do not match the checksum in {MANIFEST}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedCheckpointError(f"{current}: cannot be read: {error}") from error
     return manifest, contents
 
@@ -218,6 +231,7 @@ def _read(folder: Path) -> TrainingState:
         return TrainingState(
             step=manifest["step"],
             epoch=manifest["epoch"],
+            returns=manifest.get("returns", 0),  # earlier releases never went back
             model=load_tensors(contents[MODEL]),
             optimizer=load_tensors(contents[OPTIMIZER]),
             best=load_tensors(contents[BEST]),
@@ -225,5 +239,5 @@ def _read(folder: Path) -> TrainingState:
             ema=load_tensors(contents[EMA]) if EMA in contents else {},
             best_raw=folder / BEST_RAW if BEST_RAW in contents else None,
         )
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:
         raise DamagedCheckpointError(f"{folder}: expected a checkpoint, found {error}") from error

@@ -18,7 +18,9 @@ class EmaTeacher:
     d = `decay`, or with `warmup` min(decay, (1 + n) / (10 + n)) after n updates, so that a short training
     does not end near its initial weights. The average has the type of the weights (float32 in every
     precision of training) and no gradients, and is a network of its own: evaluating it swaps nothing.
-    Buffers are copied, not averaged. Costs one copy of the weights.
+    Buffers are copied, not averaged. Costs one copy of the weights, on the device of the model or, after
+    `to_host`, in the memory of the host: each update then fetches the weights, and whoever evaluates the network puts
+    it on a device meanwhile.
     """
 
     def __init__(self, model: ATFT_GAT_FAN, plan: EmaPlan) -> None:
@@ -52,10 +54,15 @@ class EmaTeacher:
 
     def distance(self, model: ATFT_GAT_FAN) -> float:
         """|e - w| / |w| over all parameters, L2."""
-        pairs = zip(self.model.parameters(), model.parameters(), strict=True)
-        norms = [torch.stack([(e - w.detach()).norm(), w.detach().norm()]) for e, w in pairs]
+        both = zip(self.model.parameters(), model.parameters(), strict=True)
+        pairs = ((e, w.detach().to(e.device)) for e, w in both)
+        norms = [torch.stack([(e - w).norm(), w.norm()]) for e, w in pairs]
         apart, size = torch.stack(norms).norm(dim=0).tolist()
         return float(apart / size)
+
+    def to_host(self) -> None:
+        """Keep the average in the memory of the host from now on."""
+        self._average.to("cpu")
 
     def tensors(self) -> dict[str, Tensor]:
         """Averaged weights and the count behind them, by name: the tensors themselves, not copies."""

@@ -40,6 +40,14 @@ class History:
     samples: int = 0
     skipped_steps: int = 0
     non_finite_in_row: int = 0
+    returns: int = 0
+    """Times that training went back to a checkpoint; those written since are named by it."""
+    rollbacks: int = 0
+    """Those of them after losses or gradients that stayed non-finite."""
+    lr_factor: float = 1.0
+    """Of the learning rate, what the rollbacks left."""
+    relief: dict[str, Any] | None = None
+    """What is done against running out of memory (`Relief.to_json`); None while nothing is."""
     loss_sum: float = 0.0
     """Of the steps applied in the epoch under way."""
     loss_steps: int = 0

@@ -12,6 +12,7 @@ from atft_gat_fan.training.compilation import decide_compile
 from atft_gat_fan.training.history import EpochRecord, History
 from atft_gat_fan.training.loggers import open_logger
 from atft_gat_fan.training.progress import make_display
+from atft_gat_fan.training.relief import Relief
 from atft_gat_fan.training.resources import peak_rss_bytes
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.schedule import Schedule
@@ -29,7 +30,8 @@ class FitResult:
     `best_rank_ic` is the smoothed validation RankIC (mean over horizons) they were chosen by, None where
     no validation day had one; then the last weights are kept. `reason` is `max_epochs`, `max_steps` or
     `early_stopping`. `seconds` is the time of all sessions of the run, `samples_per_second` counts
-    stock-windows over the time of the training steps.
+    stock-windows over the time of the training steps. `rollbacks` counts returns to a checkpoint after numbers that
+    were not finite, `relief` is what was done against running out of memory (None: it never did).
     """
 
     model: ATFT_GAT_FAN
@@ -43,6 +45,8 @@ class FitResult:
     seconds: float
     samples_per_second: float
     peak_rss_bytes: int
+    rollbacks: int = 0
+    relief: Relief | None = None
     raw_model_state: dict[str, Tensor] | None = None
 
 
@@ -59,9 +63,10 @@ def fit(
     `signals`, opened by the caller, are heeded after each step and each scored validation block.
 
     Same machine, settings, data and initial weights: the same bits, however often the run was killed
-    and started again. Raises InterruptedRunError after a stop signal (state saved), NonFiniteError when
-    training diverges, StorageError when a checkpoint cannot be written or none can be read, ConfigError
-    when the folder's checkpoint belongs to another configuration, DataError without days to train on.
+    and started again. Raises InterruptedRunError after one of `signals` (state saved), NonFiniteError when
+    training diverges, MemoryLimitError where memory ran out, StorageError when a checkpoint cannot be written
+    or none can be read, ConfigError when the folder's checkpoint belongs to another configuration, DataError
+    without days to train on.
     """
     damage: list[str] = []
     state = load_newest(folder.checkpoints, damage.append)
@@ -118,5 +123,7 @@ def _sum_up(model: ATFT_GAT_FAN, history: History, raw: dict[str, Tensor] | None
         seconds=history.seconds,
         samples_per_second=history.samples / history.train_seconds,
         peak_rss_bytes=max(history.peak_rss_bytes, peak_rss_bytes()),
+        rollbacks=history.rollbacks,
+        relief=None if history.relief is None else Relief.from_json(history.relief),
         raw_model_state=raw,
     )

@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,15 +27,16 @@ CONTENT = (
     "config.yaml",
     "plan.json",
     "param_groups.json",
+    "data.json",
     "normalizer.json",
     "events.jsonl",
     "tensorboard",
     "wandb",
     "checkpoints",
+    "debug",
     "model",
     "predictions.parquet",
     "baselines.parquet",
-    "debug",
     SUPERVISOR,
     "metrics.json",
     "report.html",
@@ -65,7 +66,8 @@ class RunFolder:
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / LOCK).open("a+")
+            # A link would have something else than the lock overwritten.
+            self._lock = os.fdopen(os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
         except OSError as error:
             raise StorageError(
                 f"{self.path}: expected a writable run folder, found {error.strerror}; choose another run.dir"
@@ -142,17 +144,22 @@ class RunFolder:
         try:
             yield
         except InterruptedRunError as error:
-            self.write_state("interrupted", str(error), resumable=True)
+            self._write_end("interrupted", str(error), resumable=True)
             raise
         except AtftError as error:
             # The same configuration on the same data would fail the same way again.
             hopeless = isinstance(error, NonFiniteError | ConfigError | DataError)
-            self.write_state("failed", str(error), resumable=not hopeless)
+            self._write_end("failed", str(error), resumable=not hopeless)
             raise
         except BaseException as error:
-            self.write_state("failed", f"{type(error).__name__}: {error}", resumable=True)
+            self._write_end("failed", f"{type(error).__name__}: {error}", resumable=True)
             raise
         self.write_state("finished", "", resumable=False)
+
+    def _write_end(self, status: Literal["interrupted", "failed"], reason: str, resumable: bool) -> None:
+        # Why the run ended must not give way to why that could not be noted: without a note it counts as killed.
+        with suppress(StorageError):
+            self.write_state(status, reason, resumable)
 
     def close(self) -> None:
         """Let go of the folder. The lock file stays: deleting it would let two processes lock two files of one name."""

@@ -7,43 +7,52 @@ step, day and layer; so weights, their average, optimizer state and `History` ar
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 
 from atft_gat_fan.data.batches import prefetch
-from atft_gat_fan.errors import NonFiniteError, StorageError
+from atft_gat_fan.errors import NonFiniteError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.cadence import Cadence
-from atft_gat_fan.training.checkpoint import TrainingState, save_checkpoint
+from atft_gat_fan.training.checkpoint import TrainingState
+from atft_gat_fan.training.debug_bundle import write_debug_bundle
+from atft_gat_fan.training.executor import make_executor
 from atft_gat_fan.training.history import EpochRecord, History
 from atft_gat_fan.training.loggers import Logger
 from atft_gat_fan.training.objective import Objective
-from atft_gat_fan.training.optim import (
-    build_optimizer,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    schedule_learning_rates,
-)
+from atft_gat_fan.training.optim import build_optimizer, schedule_learning_rates
 from atft_gat_fan.training.progress import ProgressDisplay
+from atft_gat_fan.training.relief import Relief
 from atft_gat_fan.training.resources import peak_rss_bytes
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.runtime import make_runtime
+from atft_gat_fan.training.saving import Saves
 from atft_gat_fan.training.schedule import Schedule
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.signals import StopSignals
-from atft_gat_fan.training.step import StepReport, TrainStep
+from atft_gat_fan.training.signals import StopRequested, StopSignals
+from atft_gat_fan.training.step import StepReport, TrainStep, UpdateLostError
 from atft_gat_fan.training.temperature import TemperatureSchedule
 from atft_gat_fan.training.training_data import TrainingData, step_groups
-from atft_gat_fan.training.validation_pass import ValidationScores, score_days
+from atft_gat_fan.training.validation_pass import ValidationScores
 from atft_gat_fan.training.watch import Watch
 from atft_gat_fan.training.weights import Weights
-from atft_gat_fan.types import DayBatch
+from atft_gat_fan.types import DayBatch, RandomKey
 
-MAX_NON_FINITE = 10
-"""Steps in a row with non-finite loss or gradients before training gives up."""
+
+class _DivergedError(Exception):
+    """Loss or gradients stay non-finite: training goes back to the newest checkpoint."""
+
+
+@dataclass(frozen=True)
+class _Back:
+    """Why training goes back to the newest checkpoint; `diverged`: and has to go on more slowly."""
+
+    why: str
+    diverged: bool
 
 
 class Session:
@@ -66,28 +75,38 @@ class Session:
         # Fabric's wrapper is left aside: it moves the model in place, and our state-dict keys are the model's own.
         self._runtime.fabric.setup_module(model)
         self._optimizer = build_optimizer(model, settings)
-        self._objective = Objective(settings, self._runtime.fabric.device)
-        self._train_step = TrainStep(
+        self._weights = Weights(model, settings.ema)
+        train_step = TrainStep(
             self._runtime,
             model,
             self._optimizer,
-            self._objective,
+            Objective(settings, self._runtime.fabric.device),
             clip_norm=settings.clip_norm,
             seed=settings.seed,
             to_device=data.to_device,
+            applied=self._weights.stepped,
+            poll=signals.poll,
         )
-        self._weights = Weights(model, settings.ema)
-        self._watch = Watch(settings, self._runtime, self._optimizer, self._weights, data.to_device)
+        self._executor = make_executor(settings, train_step, ema=self._weights.ema, on_relief=self._relieved)
+        self._saves = Saves(settings, folder, self._runtime, self._weights, self._optimizer)
+        self._watch = Watch(settings, self._runtime, self._optimizer, self._weights, self._executor)
         self._temperature = TemperatureSchedule(settings.temperature, schedule.planned_steps)
         self.history = History()
         self._cadence = Cadence(settings.checkpoint_every)
+        self._save_due = False
+        self._begun = False
         self._started = time.monotonic()
         self._earlier_seconds = 0.0
 
     def start(self, state: TrainingState | None, damage: list[str]) -> None:
         """Take over a checkpoint, if there is one, and open the record of this session."""
         if state is not None:
-            self._load(state)
+            self._restore(state)
+            self._earlier_seconds = self.history.seconds
+            self._display.message(
+                f"resuming from step {state.step} of {self._schedule.planned_steps} "
+                f"(epoch {state.epoch + 1}, {state.name})"
+            )
         self._watch.start(self.history)
         self._log(
             "start",
@@ -102,6 +121,7 @@ class Session:
         )
         for message in damage:
             self._warn(message)
+        self._begun = state is not None
 
     def run(self) -> dict[str, Tensor] | None:
         """Train to the end, then put the best weights (averaged ones with an EMA) into the model.
@@ -109,31 +129,54 @@ class Session:
         Returns the raw weights behind averaged ones, else None. A stop signal raises InterruptedRunError.
         """
         self._model.train()
-        if self._model.compiled and self.history.reason is None:
-            self._compile()
+        compiling = self._model.compiled
         while self.history.reason is None:
-            self._train_epoch()
-            self._validate()
-            self._save()
+            back = self._advance(compiling)
+            if back is not None:
+                self._go_back(back)
+            compiling = False
         raw = self._weights.finish()
         self._set_temperature(self._model, self._temperature.final)
         self._model.eval()
         return raw
+
+    def _advance(self, compiling: bool) -> _Back | None:
+        """Train and validate what is left of the epoch. Returns why training has to go back, where it has to."""
+        try:
+            if compiling:
+                self._compile()
+            if not self._begun:
+                # What training goes back to; and a disk that cannot be written shows before the first step.
+                self._save()
+            self._train_epoch()
+            self._validate()
+            self._save()
+            return None
+        except StopRequested:
+            back = None
+        except UpdateLostError as error:
+            back = _Back(str(error), diverged=False)
+        except _DivergedError as error:
+            back = _Back(str(error), diverged=True)
+        # Out here no exception holds on to the tensors of the step it came from.
+        if back is None:
+            self._save_and_stop()
+        return back
+
+    def _save_and_stop(self) -> None:
+        try:
+            self._save()
+        except _DivergedError as error:
+            self._go_back(_Back(str(error), diverged=True))
+        self._signals.raise_if_received(f"after step {self.history.step}")
 
     def _compile(self) -> None:
         """Run each kind of forward and backward pass once, so that no step pays for compiling. Changes nothing."""
         self._display.message("compiling the network: up to some minutes the first time, less once it is cached")
         began = time.monotonic()
         first, *_ = step_groups(self._data, self._settings, epoch=0)[0]
-        self._train_step.rehearse([self._data.batch(*first)])
-        score_days(
-            self._runtime,
-            self._weights.evaluated,
-            self._objective,
-            self._batches(self._data.valid_blocks()[:1]),
-            stop_requested=lambda: False,
-            to_device=self._data.to_device,
-        )
+        self._executor.rehearse([self._data.batch(*first)])
+        self._executor.score(self._weights.evaluated, self._batches(self._data.valid_blocks()[:1]))
         self._log("compile", seconds=time.monotonic() - began)
 
     def _train_epoch(self) -> None:
@@ -144,29 +187,28 @@ class Session:
         blocks = [block for group in groups[history.position : last] for block in group]
         stream = self._batches(blocks)
         while history.position < last:
+            self._signals.poll()
             began = time.perf_counter()
-            schedule_learning_rates(self._optimizer, self._schedule(history.step))
+            schedule_learning_rates(self._optimizer, self._schedule(history.step) * history.lr_factor)
             self._set_temperature(self._model, self._temperature(history.step))
             batches = list(islice(stream, len(groups[history.position])))
-            report = self._train_step(batches, history.step)
-            if report.outcome == "applied":
-                self._weights.stepped()
+            report = self._executor.train(batches, history.step)
             history.train_seconds += time.perf_counter() - began
             history.position += 1
             history.step += 1
-            self._account(report)
+            self._account(report, batches)
             if history.step % self._settings.log_every == 0:
                 self._log_step(report)
-            self._stop_if_asked()
-            # The epoch's last step is saved after its validation.
-            if history.position < last and self._cadence.due(history.step):
+            # The epoch's last step is saved after its validation; while steps are skipped, nothing new is to be saved.
+            due = self._save_due or self._cadence.due(history.step)
+            if due and history.position < last and not history.non_finite_in_row:
                 self._save()
 
     def _batches(self, blocks: Sequence[tuple[int, int]]) -> Iterator[DayBatch]:
         return prefetch([partial(self._data.batch, *block) for block in blocks], self._settings.num_workers)
 
-    def _account(self, report: StepReport) -> None:
-        """Count the step. Raises NonFiniteError after too many bad ones in a row."""
+    def _account(self, report: StepReport, batches: Sequence[DayBatch]) -> None:
+        """Count the step. Too many non-finite ones in a row send training back, or end it."""
         history = self.history
         history.samples += report.samples
         if report.outcome == "applied":
@@ -180,26 +222,65 @@ class Session:
             return
         history.non_finite_in_row += 1
         self._warn(f"step {history.step} skipped: loss {report.loss}, gradient norm {report.grad_norm}")
-        if history.non_finite_in_row == MAX_NON_FINITE:
-            raise NonFiniteError(
-                f"expected finite loss and gradients, found none in steps {history.step - MAX_NON_FINITE + 1} to "
-                f"{history.step}; the earlier checkpoints are kept: lower optimizer.lr, or check the data of these days"
+        if history.non_finite_in_row == self._settings.max_skipped_steps:
+            first = history.step - self._settings.max_skipped_steps + 1
+            self._diverged(f"loss or gradients were not finite in steps {first} to {history.step}", batches, report)
+
+    def _diverged(self, what: str, batches: Sequence[DayBatch] = (), report: StepReport | None = None) -> NoReturn:
+        """Raises _DivergedError as long as training may go back, then NonFiniteError."""
+        history, settings = self.history, self._settings
+        if history.rollbacks < settings.max_rollbacks:
+            raise _DivergedError(what)
+        device = self._runtime.fabric.device
+        try:
+            bundle = write_debug_bundle(
+                self._folder.path,
+                self._model,
+                (self._data.to_device(batch, device) for batch in batches),
+                RandomKey(settings.seed, history.step - 1),
+                {
+                    "why": what,
+                    "step": history.step,
+                    "seed": settings.seed,
+                    "lr_factor": history.lr_factor,
+                    "last_step": None if report is None else asdict(report),
+                },
             )
+            where = f"what the last step saw is in {bundle}"
+        except OSError as error:
+            where = f"what the last step saw could not be written ({error})"
+        raise NonFiniteError(
+            f"{what}, after going back to a checkpoint {history.rollbacks} times; {where}; the checkpoints are kept: "
+            "lower optimizer.lr or optimizer.clip_norm, or check the data of these days, and start over with "
+            "run.fresh=true"
+        )
+
+    def _go_back(self, back: _Back) -> None:
+        """Bring back the newest sound checkpoint, and remember in a new one that training went back."""
+        damage: list[str] = []
+        state = self._saves.sound(damage.append)
+        now, relief = self.history, self._executor.relief
+        self._restore(state)
+        history = self.history
+        history.returns, history.rollbacks, history.relief = now.returns + 1, now.rollbacks, now.relief
+        self._executor.restore(relief)
+        history.lr_factor, history.non_finite_in_row = now.lr_factor, 0
+        if back.diverged:
+            history.rollbacks += 1
+            history.lr_factor *= self._settings.rollback_lr
+        self._watch.start(history)
+        self._log("return", why=back.why, lost_steps=now.step - history.step, lr_factor=history.lr_factor)
+        lr = f", learning rate times {history.lr_factor:g} from here on" if back.diverged else ""
+        for message in (*damage, f"{back.why}: back to step {history.step}{lr}"):
+            self._warn(message)
+        self._save()
 
     def _validate(self) -> None:
         """Score the validation days, close the epoch, and decide whether training is over."""
         history, settings = self.history, self._settings
         self._set_temperature(self._weights.evaluated, self._temperature.final)
-        scores = score_days(
-            self._runtime,
-            self._weights.evaluated,
-            self._objective,
-            map(self._watch.seen, self._batches(self._data.valid_blocks())),
-            stop_requested=lambda: self._signals.received is not None,
-            to_device=self._data.to_device,
-        )
-        self._stop_if_asked()
-        assert scores is not None
+        batches = map(self._watch.seen, self._batches(self._data.valid_blocks()))
+        scores = self._executor.score(self._weights.evaluated, batches)
         rank_ic = scores.rank_ic if math.isfinite(scores.rank_ic) else None
         best = history.stopping.update(rank_ic, history.step, settings.smoothing)
         if best:
@@ -237,51 +318,30 @@ class Session:
         )
         self._display.validated(record.epoch, history.step, record.train_loss, record.rank_ic, best)
 
-    def _stop_if_asked(self) -> None:
-        if self._signals.received is not None:
-            self._save()
-            self._signals.raise_if_received(f"after step {self.history.step}")
-
     def _save(self) -> None:
         began = time.monotonic()
-        history, scaler, weights = self.history, self._runtime.scaler, self._weights
+        history = self.history
         history.seconds = self._seconds()
         history.peak_rss_bytes = max(history.peak_rss_bytes, peak_rss_bytes())
-        progress = {
-            "digest": self._settings.digest,
-            "data": self._settings.data,
-            "compiled": self._model.compiled,
-            "history": history.to_json(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-        }
-        state = TrainingState(
-            step=history.step,
-            epoch=history.epoch,
-            optimizer=optimizer_tensors(self._optimizer, self._model),
-            progress=progress,
-            model=self._model.state_dict(),
-            best=weights.best,
-            ema={} if weights.ema is None else weights.ema.tensors(),
-            best_raw=weights.best_raw,
-        )
-        path = save_checkpoint(self._folder.checkpoints, state, self._settings.keep_checkpoints)
-        weights.saved(path)
+        try:
+            path = self._saves.save(history)
+        except NonFiniteError as error:
+            self._diverged(str(error))
         self._cadence.done()
+        self._save_due, self._begun = False, True
         self._log("checkpoint", path=str(path.relative_to(self._folder.path)), seconds=time.monotonic() - began)
 
-    def _load(self, state: TrainingState) -> None:
-        try:
-            self._weights.load(state)
-            load_optimizer_tensors(self._optimizer, self._model, state.optimizer)
-        except (RuntimeError, KeyError) as error:
-            raise StorageError(
-                f"{self._folder.checkpoints / state.name}: expected the parameters of this model, found others: "
-                f"{error}; resume with the release that wrote it, or start over with run.fresh=true"
-            ) from error
-        if self._runtime.scaler is not None:
-            self._runtime.scaler.load_state_dict(state.progress["scaler"])
-        self.history = History.from_json(state.progress["history"])
-        self._earlier_seconds = self.history.seconds
+    def _restore(self, state: TrainingState) -> None:
+        self.history = self._saves.restore(state)
+        if self.history.relief is not None:
+            self._executor.restore(Relief.from_json(self.history.relief))
+
+    def _relieved(self, relief: Relief, why: str) -> None:
+        """Memory ran out, and from now on work is done in another way: to be saved with the next step done so."""
+        self.history.relief = relief.to_json()
+        self._save_due = True
+        self._log("relief", why=why, stamp=relief.stamp, **relief.to_json())
+        self._warn(f"out of memory at step {self.history.step + 1}: {why}; from now on {relief} ({relief.stamp})")
 
     def _set_temperature(self, model: ATFT_GAT_FAN, value: float) -> None:
         if self._temperature.moves:
@@ -292,7 +352,7 @@ class Session:
         self._log(
             "train",
             epoch=history.epoch + 1,
-            lr=self._settings.lr * self._schedule(step),
+            lr=self._settings.lr * self._schedule(step) * history.lr_factor,
             **({"gat_temperature": self._temperature(step)} if self._temperature.moves else {}),
             **self._watch.step(report),
             **self._watch.throughput(history),

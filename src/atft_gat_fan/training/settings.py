@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from atft_gat_fan.config.plan import EmaPlan, GraphAttentionPlan, OptimizerPlan, RunPlan
+from atft_gat_fan.config.plan import EmaPlan, ExecutorPlan, GraphAttentionPlan, OptimizerPlan, RunPlan
 from atft_gat_fan.config.schema import Config
 
 # What may differ between a killed run and the one that resumes it: where and how it runs, not what is trained.
@@ -14,7 +14,8 @@ NOT_IN_DIGEST: dict[str, Any] = {
     "run": True,
     "evaluation": True,
     "wandb": True,
-    "improvements": {"enable_wandb"},
+    "recovery": True,
+    "improvements": {"enable_wandb", "auto_recover_oom"},
     "data": {"cache": True, "num_workers": True},
     "train": {"checkpoint_every", "keep_checkpoints", "log_every", "tensorboard"},
 }
@@ -37,6 +38,8 @@ class TrainSettings:
     `batch_size` is in trading days; `horizon_weights`, `quantiles` and `huber_deltas` (one a horizon, in the unit
     of the transformed labels; None: squared error) are those of the loss; `optimizer_groups` multiply `lr` and
     `weight_decay`; `checkpoint_every` is in steps, or minutes as `10m`; `num_workers` threads prepare the next batches.
+    `max_skipped_steps` non-finite steps in a row send training back to a checkpoint, with `rollback_lr` times the
+    learning rate, at most `max_rollbacks` times. `online_normalization` is told for what can still save memory.
     `digest` names everything in the configuration that decides the weights, `data` the panel they are learned from: a
     checkpoint is resumed only under those it was written with. `num_stocks` of the panel tell how much there is to
     compute.
@@ -69,6 +72,11 @@ class TrainSettings:
     ema: EmaPlan | None = None
     optimizer_groups: OptimizerPlan = RunPlan.optimizer
     temperature: GraphAttentionPlan = RunPlan.graph_attention
+    executor: ExecutorPlan = RunPlan.executor
+    online_normalization: bool = False
+    max_skipped_steps: int = 10
+    max_rollbacks: int = 2
+    rollback_lr: float = 0.5
     early_stopping: bool = True
     patience: int = 3
     smoothing: float = 0.3
@@ -113,6 +121,11 @@ class TrainSettings:
             ema=plan.ema,
             optimizer_groups=plan.optimizer,
             temperature=plan.graph_attention,
+            executor=plan.executor,
+            online_normalization=plan.normalizer.kind == "online",
+            max_skipped_steps=config.recovery.max_skipped_steps,
+            max_rollbacks=config.recovery.max_rollbacks,
+            rollback_lr=config.recovery.rollback_lr,
             early_stopping=config.early_stopping.enabled,
             patience=config.early_stopping.patience,
             smoothing=config.early_stopping.smoothing,

@@ -1,9 +1,9 @@
-"""One optimizer step as a transaction: gradients, check, clip, update; or nothing at all."""
+"""One optimizer step as a transaction: gradients, check, clip, update, average; or nothing at all."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NoReturn
 
 import torch
 from torch import Tensor
@@ -12,10 +12,16 @@ from torch.optim import Optimizer
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import gradient_norms
+from atft_gat_fan.training.out_of_memory import RanOut, attempt, kept_kernels
 from atft_gat_fan.training.runtime import Runtime
 from atft_gat_fan.types import DayBatch, RandomKey
 
 Outcome = Literal["applied", "no_labels", "rescaled", "non_finite"]
+
+
+class UpdateLostError(Exception):
+    """Memory ran out from clipping on: weights, optimizer or average may be half updated, and the step cannot be
+    done again. Whoever holds a checkpoint loads it and replays; never shown to users."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,12 @@ class StepReport:
 class TrainStep:
     """Runs optimizer steps; keeps nothing between them that is not in the weights, optimizer and scaler.
 
-    Gradients of the micro-batches are added up, each scaled by the label counts of the whole step, so
-    that any split of the same days gives the same gradient. `clip_norm` None: no clipping.
+    Gradients of the pieces are added up, each scaled by the label counts of the whole step, so that any
+    split of the same days gives the same gradient. `clip_norm` None: no clipping.
+
+    `applied` is called after each update, as a part of it; `poll` before every forward and every backward
+    pass, to raise what should end the step. Whatever is raised before clipping leaves weights, optimizer and
+    scaler as they were, without gradients; `UpdateLostError` follows where memory runs out later.
     """
 
     def __init__(
@@ -54,29 +64,84 @@ class TrainStep:
         clip_norm: float | None,
         seed: int,
         to_device: Callable[[DayBatch, torch.device], DayBatch] = DayBatch.to,
+        applied: Callable[[], None] = lambda: None,
+        poll: Callable[[], None] = lambda: None,
     ) -> None:
         self._fabric, self._scaler = runtime.fabric, runtime.scaler
-        self._model = model
+        self.model, self.objective = model, objective
+        self.device, self.to_device, self.poll = runtime.fabric.device, to_device, poll
+        self.autocast = runtime.fabric.autocast
+        """The precision of the forward pass."""
         self._optimizer = optimizer
         committing = runtime.fabric.setup_optimizers(optimizer)
         assert not isinstance(committing, tuple)
         self._committing = committing
-        self._objective = objective
-        self._to_device = to_device
         # An infinite limit multiplies by exactly 1 and still returns the norm, which is the finite check.
         self._max_norm = math.inf if clip_norm is None else clip_norm
+        self._applied = applied
         self._seed = seed
 
-    def __call__(self, batches: Sequence[DayBatch], step: int) -> StepReport:
-        """Train on the micro-batches of step `step` (the key of its dropout)."""
-        samples = sum(int(batch.present.sum()) for batch in batches)
-        prepared = [self._objective.prepare(batch) for batch in batches]
-        labelled_days = self._objective.labelled_days(prepared)
+    @property
+    def update_one_by_one(self) -> bool:
+        """Whether the optimizer updates one parameter at a time: the memory of a copy of the weights less."""
+        return not any(group["foreach"] for group in self._optimizer.param_groups)
+
+    @update_one_by_one.setter
+    def update_one_by_one(self, value: bool) -> None:
+        for group in self._optimizer.param_groups:
+            group["foreach"] = not value
+
+    def __call__(self, pieces: Sequence[DayBatch], step: int) -> StepReport:
+        """Train on the pieces of step `step` (the key of its dropout)."""
+        samples = sum(int(piece.present.sum()) for piece in pieces)
+        prepared = [self.objective.prepare(piece) for piece in pieces]
+        labelled_days = self.objective.labelled_days(prepared)
         if not labelled_days.any():
             return StepReport("no_labels", math.nan, (math.nan,) * len(labelled_days), math.nan, samples)
-        loss, by_horizon = self._accumulate(prepared, labelled_days.to(self._fabric.device), step)
+        loss, by_horizon = self._gradients(prepared, labelled_days, step)
+        # By itself, so that where memory runs out no traceback is left to hold gradients.
+        report = attempt(lambda: self._update(loss, by_horizon, samples))
+        if isinstance(report, RanOut):
+            self._lose(report)
+        return report
+
+    def rehearse(self, pieces: Sequence[DayBatch]) -> None:
+        """Compute all that a step on these pieces would, and change nothing: what is compiled is compiled then."""
+        prepared = [self.objective.prepare(piece) for piece in pieces]
+        self._gradients(prepared, self.objective.labelled_days(prepared).clamp(min=1), step=0)
+        self._optimizer.zero_grad()
+
+    def _gradients(self, pieces: Sequence[DayBatch], labelled_days: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Loss, and loss by horizon; the gradients are with the parameters, or, where anything is raised, gone."""
+        try:
+            with kept_kernels():
+                return self._accumulate(pieces, labelled_days.to(self.device), step)
+        except BaseException:
+            self._optimizer.zero_grad()
+            raise
+
+    def _accumulate(self, pieces: Sequence[DayBatch], labelled_days: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        key = RandomKey(self._seed, step)
+        loss = torch.zeros((), device=self.device)
+        by_horizon = torch.zeros(len(labelled_days), device=self.device)
+        self._optimizer.zero_grad()
+        for piece in pieces:
+            self.poll()
+            piece = self.to_device(piece, self.device)
+            # Not through Fabric's module wrapper: that one rounds inputs to the low precision and refuses
+            # frozen dataclasses. The precision of the forward pass is all that is wanted of it.
+            with self.autocast():
+                forecast = self.model.forecast(piece, key)
+            share, share_by_horizon = self.objective(forecast, piece, labelled_days)
+            self.poll()
+            self._fabric.backward(share)
+            loss += share.detach()
+            by_horizon += share_by_horizon.detach()
+        return loss, by_horizon
+
+    def _update(self, loss: Tensor, by_horizon: Tensor, samples: int) -> StepReport:
         grad_norm = self._fabric.clip_gradients(
-            self._model, self._optimizer, max_norm=self._max_norm, error_if_nonfinite=False
+            self.model, self._optimizer, max_norm=self._max_norm, error_if_nonfinite=False
         )
         assert grad_norm is not None
         norms = gradient_norms(self._optimizer)
@@ -86,33 +151,17 @@ class TrainStep:
         by_group = _before_clipping(dict(zip(norms, numbers[2:], strict=False)), numbers[1])
         return StepReport(outcome, numbers[0], tuple(numbers[2 + len(norms) :]), numbers[1], samples, by_group)
 
-    def rehearse(self, batches: Sequence[DayBatch]) -> None:
-        """Compute all that a step on these batches would, and change nothing: what is compiled is compiled then."""
-        prepared = [self._objective.prepare(batch) for batch in batches]
-        labelled_days = self._objective.labelled_days(prepared).clamp(min=1).to(self._fabric.device)
-        self._accumulate(prepared, labelled_days, step=0)
+    def _lose(self, ran_out: RanOut) -> NoReturn:
         self._optimizer.zero_grad()
-
-    def _accumulate(self, batches: Sequence[DayBatch], labelled_days: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        device, key = self._fabric.device, RandomKey(self._seed, step)
-        loss = torch.zeros((), device=device)
-        by_horizon = torch.zeros(len(labelled_days), device=device)
-        self._optimizer.zero_grad()
-        for batch in batches:
-            batch = self._to_device(batch, device)
-            # Not through Fabric's module wrapper: that one rounds inputs to the low precision and refuses
-            # frozen dataclasses. The precision of the forward pass is all that is wanted of it.
-            with self._fabric.autocast():
-                forecast = self._model.forecast(batch, key)
-            share, share_by_horizon = self._objective(forecast, batch, labelled_days)
-            self._fabric.backward(share)
-            loss += share.detach()
-            by_horizon += share_by_horizon.detach()
-        return loss, by_horizon
+        if self._scaler is not None:
+            # It would refuse the next step as one that is unscaled already. With its own scale, nothing else changes.
+            self._scaler.update(self._scaler.get_scale())
+        raise UpdateLostError(ran_out.message)
 
     def _commit(self, loss: float, grad_norm: float) -> Outcome:
         if math.isfinite(loss) and math.isfinite(grad_norm):
             self._committing.step()
+            self._applied()
             return "applied"
         self._optimizer.zero_grad()
         if self._scaler is None:

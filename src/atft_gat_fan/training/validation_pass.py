@@ -1,16 +1,18 @@
 """Scoring a split with the model as it is: evaluation mode, no gradients, every day once."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float64, Int
 from numpy.typing import NDArray
+from torch import Tensor
 
 from atft_gat_fan.metrics.rank_ic import daily_rank_ic, mean
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.objective import Objective
-from atft_gat_fan.training.runtime import Runtime
 from atft_gat_fan.types import DayBatch
 
 
@@ -27,44 +29,66 @@ class ValidationScores:
         return mean(np.array(self.rank_ic_by_horizon))
 
 
-def score_days(
-    runtime: Runtime,
-    model: ATFT_GAT_FAN,
-    objective: Objective,
-    batches: Iterable[DayBatch],
-    stop_requested: Callable[[], bool],
-    to_device: Callable[[DayBatch, torch.device], DayBatch] = DayBatch.to,
-) -> ValidationScores | None:
-    """Scores over the days of `batches`; None where a stop was requested meanwhile. The model keeps its mode."""
+@dataclass(frozen=True)
+class BatchScores:
+    """One batch's part of the scores: losses summed over days, the days that have labels, RankIC of each day."""
+
+    loss_sum: Float[Tensor, " horizons"]
+    labelled_days: Int[Tensor, " horizons"]
+    rank_ic: Float64[np.ndarray, "days horizons"]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores batches on `device`. Their labels are raw; the losses are those of what training minimises."""
+
+    objective: Objective
+    device: torch.device
+    to_device: Callable[[DayBatch, torch.device], DayBatch]
+    autocast: Callable[[], AbstractContextManager[object]]
+    """The precision of the forward pass."""
+
+    def __call__(self, model: ATFT_GAT_FAN, batch: DayBatch) -> BatchScores:
+        prepared = self.to_device(self.objective.prepare(batch), self.device)
+        with self.autocast():
+            forecast = model.forecast(prepared)
+        counts = self.objective.labelled_days([prepared])
+        # With counts of one, the loss is a sum over days; the division waits for all of them.
+        loss_sum = self.objective(forecast, prepared, torch.ones_like(counts))[1]
+        return BatchScores(loss_sum, counts, _rank_ic(forecast.point.float(), batch))
+
+
+def score_days(parts: Iterable[BatchScores]) -> ValidationScores:
+    """The scores of all days together."""
     daily: list[NDArray[np.float64]] = []
-    loss_sum: torch.Tensor | float = 0.0
-    labelled_days: torch.Tensor | int = 0
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                if stop_requested():
-                    return None
-                prepared = to_device(objective.prepare(batch), runtime.fabric.device)
-                with runtime.fabric.autocast():
-                    forecast = model.forecast(prepared)
-                counts = objective.labelled_days([prepared])
-                # With counts of one, the loss is a sum over days; the division waits for all of them.
-                loss_sum = loss_sum + objective(forecast, prepared, torch.ones_like(counts))[1]
-                labelled_days = labelled_days + counts
-                daily.append(_rank_ic(forecast.point.float(), batch))
-    finally:
-        model.train(training)
+    loss_sum: Tensor | float = 0.0
+    labelled_days: Tensor | int = 0
+    for part in parts:
+        loss_sum = loss_sum + part.loss_sum
+        labelled_days = labelled_days + part.labelled_days
+        daily.append(part.rank_ic)
     rank_ic = np.concatenate(daily)
-    assert isinstance(loss_sum, torch.Tensor)
+    assert isinstance(loss_sum, Tensor)
     return ValidationScores(
         rank_ic_by_horizon=tuple(mean(column) for column in rank_ic.T),
         loss_by_horizon=tuple((loss_sum / labelled_days).tolist()),
     )
 
 
-def _rank_ic(point: torch.Tensor, batch: DayBatch) -> NDArray[np.float64]:
+@contextmanager
+def evaluating(model: ATFT_GAT_FAN) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards every part of the model has the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _rank_ic(point: Tensor, batch: DayBatch) -> NDArray[np.float64]:
     """RankIC [days, horizons] of one batch."""
     scores, labels, present = point.cpu().numpy(), batch.labels.numpy(), batch.present.numpy()
     horizons = range(labels.shape[2])

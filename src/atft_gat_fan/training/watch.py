@@ -1,21 +1,20 @@
 """What a training is watched by: the numbers of its events `train` and `watch`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from atft_gat_fan.layers.freq_dropout import FreqDropout
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.training.executor import Executor
 from atft_gat_fan.training.history import History
 from atft_gat_fan.training.optim import learning_rates
 from atft_gat_fan.training.resources import memory_used
 from atft_gat_fan.training.runtime import Runtime
 from atft_gat_fan.training.settings import TrainSettings
 from atft_gat_fan.training.step import StepReport
+from atft_gat_fan.training.validation_pass import evaluating
 from atft_gat_fan.training.weights import Weights
 from atft_gat_fan.types import DayBatch, RandomKey
 
@@ -31,10 +30,10 @@ class Watch:
         runtime: Runtime,
         optimizer: Optimizer,
         weights: Weights,
-        to_device: Callable[[DayBatch, torch.device], DayBatch] = DayBatch.to,
+        executor: Executor,
     ) -> None:
         self._settings, self._runtime, self._optimizer, self._weights = settings, runtime, optimizer, weights
-        self._to_device = to_device
+        self._executor = executor
         self._probe: DayBatch | None = None
         self._mark = (0, 0.0)
 
@@ -97,12 +96,12 @@ class Watch:
         self, name: str, model: ATFT_GAT_FAN, in_training: list[FreqDropout], key: RandomKey
     ) -> dict[str, float]:
         assert self._probe is not None
-        batch = self._to_device(self._probe, self._runtime.fabric.device)
-        with _evaluating(model), torch.no_grad(), self._runtime.fabric.autocast():
+        with evaluating(model):
             for module in in_training:
                 module.train()
-            point = model.forecast(batch, key).point.float()
-        statistics = torch.stack([_statistics(scores[batch.present]) for scores in point.unbind(-1)]).tolist()
+            point = self._executor.predict(model, self._probe, key)
+        present = self._probe.present.to(point.device)
+        statistics = torch.stack([_statistics(scores[present]) for scores in point.unbind(-1)]).tolist()
         return {
             f"{name}_{statistic}_{horizon}d": value
             for horizon, row in zip(self._settings.horizons, statistics, strict=True)
@@ -113,13 +112,3 @@ class Watch:
 def _statistics(scores: Float[Tensor, " scores"]) -> Float[Tensor, " statistics"]:
     levels = torch.tensor(list(QUANTILES.values()), device=scores.device)
     return torch.cat([torch.stack([scores.mean(), scores.std(correction=0)]), scores.quantile(levels)])
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -1,0 +1,280 @@
+"""Who runs steps and validations, and what happens when memory runs out."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import NoReturn, Protocol, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from atft_gat_fan.errors import MemoryLimitError
+from atft_gat_fan.layers.graph_attention import CHUNK_LOGITS
+from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.training.ema import EmaTeacher
+from atft_gat_fan.training.out_of_memory import (
+    RanOut,
+    attempt,
+    available_memory,
+    estimate_need,
+    free_memory,
+    kept_kernels,
+    use_onednn,
+)
+from atft_gat_fan.training.relief import Relief, Work, more_relief
+from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.step import StepReport, TrainStep, UpdateLostError
+from atft_gat_fan.training.validation_pass import BatchScores, Scorer, ValidationScores, evaluating, score_days
+from atft_gat_fan.types import DayBatch, RandomKey
+
+T = TypeVar("T")
+
+OnRelief = Callable[[Relief, str], None]
+"""Told what is done from now on, and of what: the first line of what was said of the memory that ran out."""
+
+
+class Executor(Protocol):
+    """Computes for the training. Whatever is not about memory passes through, what `poll` raises included."""
+
+    @property
+    def relief(self) -> Relief:
+        """What has been done against running out of memory so far."""
+        ...
+
+    def restore(self, relief: Relief) -> None:
+        """Go on under the relief of a checkpoint."""
+        ...
+
+    def train(self, batches: Sequence[DayBatch], step: int) -> StepReport:
+        """Train on the batches of step `step`.
+
+        Raises MemoryLimitError where it does not fit, UpdateLostError where the weights are lost.
+        """
+        ...
+
+    def rehearse(self, batches: Sequence[DayBatch]) -> None:
+        """Compute what a step on these batches would, and change nothing. Raises MemoryLimitError."""
+        ...
+
+    def score(self, model: ATFT_GAT_FAN, batches: Iterable[DayBatch]) -> ValidationScores:
+        """Scores over the days of `batches`. The model keeps its mode. Raises MemoryLimitError."""
+        ...
+
+    def predict(
+        self, model: ATFT_GAT_FAN, batch: DayBatch, key: RandomKey | None = None
+    ) -> Float[Tensor, "days stocks horizons"]:
+        """Point forecasts in float32 by the model in its mode, without gradients. Raises MemoryLimitError."""
+        ...
+
+
+def make_executor(
+    settings: TrainSettings,
+    train_step: TrainStep,
+    *,
+    ema: EmaTeacher | None = None,
+    on_relief: OnRelief = lambda relief, message: None,
+) -> Executor:
+    """The executor that the settings' plan names. What the step polls is polled before every piece of a scoring too."""
+    if settings.executor.kind == "plain":
+        return PlainExecutor(Computing(train_step), settings)
+    return RobustExecutor(Computing(train_step), ema, settings, on_relief)
+
+
+class Computing:
+    """Pieces of work that can run out of memory, and be done again."""
+
+    def __init__(self, train_step: TrainStep) -> None:
+        self.train_step, self.device = train_step, train_step.device
+        self._scorer = Scorer(
+            train_step.objective, self.device, train_step.to_device, autocast=lambda: train_step.autocast()
+        )
+
+    def score(self, model: ATFT_GAT_FAN, piece: DayBatch) -> BatchScores:
+        self.train_step.poll()
+        with kept_kernels():
+            return self._scorer(model, piece)
+
+    def predict(self, model: ATFT_GAT_FAN, key: RandomKey | None, piece: DayBatch) -> Tensor:
+        step = self.train_step
+        with torch.no_grad(), kept_kernels(), step.autocast():
+            return model.forecast(step.to_device(piece, self.device), key).point.float()
+
+
+class PlainExecutor:
+    """Whole batches; where they do not fit, training fails at once."""
+
+    def __init__(self, computing: Computing, settings: TrainSettings) -> None:
+        self._computing, self._settings = computing, settings
+        self.relief = Relief()
+
+    def restore(self, relief: Relief) -> None:
+        """Nothing: with the switch off, batches are whole again."""
+
+    def train(self, batches: Sequence[DayBatch], step: int) -> StepReport:
+        try:
+            return self._or_fail(lambda: self._computing.train_step(batches, step))
+        except UpdateLostError as error:
+            self._fail(str(error))
+
+    def rehearse(self, batches: Sequence[DayBatch]) -> None:
+        self._or_fail(lambda: self._computing.train_step.rehearse(batches))
+
+    def score(self, model: ATFT_GAT_FAN, batches: Iterable[DayBatch]) -> ValidationScores:
+        with evaluating(model):
+            return score_days(self._or_fail(partial(self._computing.score, model, batch)) for batch in batches)
+
+    def predict(
+        self, model: ATFT_GAT_FAN, batch: DayBatch, key: RandomKey | None = None
+    ) -> Float[Tensor, "days stocks horizons"]:
+        return self._or_fail(lambda: self._computing.predict(model, key, batch))
+
+    def _or_fail(self, work: Callable[[], T]) -> T:
+        result = attempt(work)
+        if isinstance(result, RanOut):
+            self._fail(result.message)
+        return result
+
+    def _fail(self, message: str) -> NoReturn:
+        head = f"expected batches that fit in memory, ran out of it: {message}. The checkpoints are kept; what helps:"
+        raise MemoryLimitError("\n  ".join([head, *self._levers()]))
+
+    def _levers(self) -> Iterator[str]:
+        settings = self._settings
+        if settings.batch_size > 1:
+            yield (
+                f"batch_size={math.ceil(settings.batch_size / 2)} instead of {settings.batch_size} (with "
+                f"accumulate_grad_batches={2 * settings.accumulate} it trains alike)"
+            )
+        missing = {
+            "improvements.online_normalization=true": not settings.online_normalization,
+            "gradient_checkpointing=true": not self._computing.train_step.model.spec.gradient_checkpointing,
+        }
+        if any(missing.values()):
+            yield " ".join(key for key, off in missing.items() if off)
+        if settings.ema is not None:
+            yield " ".join(f"{key}=false" for key in settings.ema.by or ("improvements.use_ema",))
+        yield "improvements.auto_recover_oom=true, which does the same days again in smaller pieces until they fit"
+
+
+class RobustExecutor:
+    """Does in smaller pieces what does not fit, and everything after it too: it never climbs back by itself.
+
+    A step is done again from its beginning, with nothing of the failed one left; only in the update of the weights
+    that is impossible, and UpdateLostError says so, after the relief has grown.
+    """
+
+    def __init__(
+        self, computing: Computing, ema: EmaTeacher | None, settings: TrainSettings, on_relief: OnRelief
+    ) -> None:
+        self._computing, self._ema, self._settings, self._on_relief = computing, ema, settings, on_relief
+        self._autocast = computing.train_step.autocast
+        self.relief = Relief()
+        self._step = 0
+
+    def restore(self, relief: Relief) -> None:
+        self.relief = relief
+        train_step = self._computing.train_step
+        train_step.model.chunks = relief.chunks
+        if relief.without_onednn:
+            use_onednn(False)
+        train_step.update_one_by_one = relief.one_by_one
+        train_step.autocast = self._autocast if relief.bf16_from is None else self._bf16
+        if relief.ema_on_host and self._ema is not None:
+            self._ema.to_host()
+
+    def train(self, batches: Sequence[DayBatch], step: int) -> StepReport:
+        self._step = step
+        train_step = self._computing.train_step
+        try:
+            return self._until_it_fits(lambda pieces: train_step(pieces, step), train_step.model, batches)
+        except UpdateLostError as error:
+            lost = str(error)
+        self._grow(RanOut(lost), train_step.model, batches, in_update=True)
+        raise UpdateLostError(lost)
+
+    def rehearse(self, batches: Sequence[DayBatch]) -> None:
+        train_step = self._computing.train_step
+        self._until_it_fits(train_step.rehearse, train_step.model, batches)
+
+    def score(self, model: ATFT_GAT_FAN, batches: Iterable[DayBatch]) -> ValidationScores:
+        def scores(pieces: Sequence[DayBatch]) -> list[BatchScores]:
+            return [self._computing.score(model, piece) for piece in pieces]
+
+        with evaluating(model):
+            return score_days(part for batch in batches for part in self._until_it_fits(scores, model, [batch]))
+
+    def predict(
+        self, model: ATFT_GAT_FAN, batch: DayBatch, key: RandomKey | None = None
+    ) -> Float[Tensor, "days stocks horizons"]:
+        def predictions(pieces: Sequence[DayBatch]) -> Tensor:
+            return torch.cat([self._computing.predict(model, key, piece) for piece in pieces])
+
+        return self._until_it_fits(predictions, model, [batch])
+
+    def _until_it_fits(
+        self, work: Callable[[Sequence[DayBatch]], T], model: ATFT_GAT_FAN, batches: Sequence[DayBatch]
+    ) -> T:
+        """What `work` makes of the batches, in pieces; each attempt begins with nothing of the last one left."""
+        while True:
+            result = attempt(lambda: self._relieved(work, model, batches))
+            if not isinstance(result, RanOut):
+                return result
+            self._grow(result, model, batches)
+
+    def _relieved(self, work: Callable[[Sequence[DayBatch]], T], model: ATFT_GAT_FAN, batches: Sequence[DayBatch]) -> T:
+        days = self.relief.days
+        pieces = batches if days is None else [piece for batch in batches for piece in batch.pieces(days)]
+        model.chunks = self.relief.chunks
+        if self._ema is None or model is not self._ema.model or not self.relief.ema_on_host:
+            return work(pieces)
+        model.to(self._computing.device)
+        try:
+            return work(pieces)
+        finally:
+            self._ema.to_host()
+
+    def _grow(
+        self, ran_out: RanOut, model: ATFT_GAT_FAN, batches: Sequence[DayBatch], *, in_update: bool = False
+    ) -> None:
+        """Take the next rung. Raises MemoryLimitError on the last one."""
+        free_memory()
+        relief = more_relief(self.relief, self._work(ran_out, model, batches), self._step, in_update=in_update)
+        if relief is None:
+            self._give_up(ran_out, model, batches)
+        self.restore(relief)
+        self._on_relief(relief, ran_out.message)
+
+    def _work(self, ran_out: RanOut, model: ATFT_GAT_FAN, batches: Sequence[DayBatch]) -> Work:
+        settings, spec, device = self._settings, model.spec, self._computing.device
+        days, stocks = max(batch.num_days for batch in batches), max(batch.num_stocks for batch in batches)
+        lists = max(1 if batch.neighbours is None else batch.neighbours.index.shape[-1] for batch in batches)
+        at_once = days if self.relief.days is None else min(days, self.relief.days)
+        queries = min(stocks, spec.gat_chunk_size or CHUNK_LOGITS // (at_once * lists * max(1, spec.gat_heads)))
+        return Work(
+            days=days,
+            stocks=stocks,
+            queries=queries if spec.gat_heads else 0,
+            by_day=spec.gradient_checkpointing,
+            ema_on_device=self._ema is not None and device.type != "cpu",
+            bf16=settings.executor.allow_bf16 and settings.amp == "none",
+            in_onednn=ran_out.in_onednn,
+        )
+
+    def _give_up(self, ran_out: RanOut, model: ATFT_GAT_FAN, batches: Sequence[DayBatch]) -> NoReturn:
+        device = self._computing.device
+        day = self._computing.train_step.to_device(
+            max(batches, key=lambda batch: batch.num_stocks).pieces(1)[0], device
+        )
+        need = estimate_need(model, day, ema=self._ema is not None)
+        free_memory()
+        _, stocks, features = day.features.shape
+        raise MemoryLimitError(
+            f"expected one day of {stocks} stocks and {features} features to fit in memory, found that it does not, "
+            f"with {self.relief}: {ran_out.message}; it needs {need}, available are {available_memory(device)}. The "
+            "checkpoints are kept, and the same command goes on from there: give it more memory, or start a smaller "
+            "network (model.hidden_size), or one with fewer features or stocks"
+        )
+
+    def _bf16(self) -> torch.autocast:
+        return torch.autocast(self._computing.device.type, torch.bfloat16)
