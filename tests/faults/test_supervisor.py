@@ -277,9 +277,7 @@ def test_a_supervised_training_ends_with_the_same_bits(tmp_path, struck):
     assert test == expected
 
 
-@pytest.mark.fault(
-    "SIGTERM to `atft train --supervise` before its training can heed it", "exit 143; none is left alone"
-)
+@pytest.mark.fault("SIGTERM to the supervisor of a training that is still starting", "exit 143; none is left alone")
 def test_a_signal_before_the_training_stands(tmp_path, struck):
     supervised = atft_train(tmp_path / "supervised", "--supervise")
     process = json.loads(appears(tmp_path / "supervised/run/supervisor.json"))["lives"][0]["process"]
