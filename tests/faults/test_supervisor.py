@@ -235,3 +235,54 @@ def test_a_record_that_cannot_be_written_ends_nothing(supervised, struck):
     (supervised.run / "supervisor.json").mkdir(parents=True)
     assert supervised.start([3, "kill"], [8, 0]) == 0
     struck([message for message in supervised.messages if "cannot write" in message])
+
+
+SMALL = [
+    "data=synthetic", "data.synthetic.num_stocks=12", "data.synthetic.num_days=320", "model=small", "batch_size=16",
+    "train.max_epochs=2", "train.checkpoint_every=3", "train.log_every=1", "run.num_threads=1",
+    "evaluation.lightgbm.num_rounds=5",
+]  # fmt: skip
+
+
+def atft_train(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "atft_gat_fan.cli", "train", *SMALL, f"run.dir={folder / 'run'}"]
+    command += [f"data.cache={folder.parent / 'cache'}", *arguments]
+    folder.mkdir()
+    with (folder / "log").open("w") as log:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("SIGKILL to a real training under `atft train --supervise`", "the same bits as one left alone")
+def test_a_supervised_training_ends_with_the_same_bits(tmp_path, struck):
+    alone = atft_train(tmp_path / "alone")
+    assert alone.wait(300) == 0, (tmp_path / "alone/log").read_text()
+    supervised = atft_train(tmp_path / "supervised", "--supervise", "--json", "run.fresh=true")
+    run = tmp_path / "supervised/run"
+    while (newest_step(run) or 0) < 5:
+        assert supervised.poll() is None, (tmp_path / "supervised/log").read_text()
+        time.sleep(0.01)
+    os.kill(json.loads((run / "supervisor.json").read_text())["lives"][-1]["process"], signal.SIGKILL)
+    out, _ = supervised.communicate(timeout=300)
+    log = (tmp_path / "supervised/log").read_text()
+    assert supervised.returncode == 0, log
+    assert json.loads(out)["run"] == str(run), "the training's own result, and nothing else"
+    record = json.loads((run / "supervisor.json").read_text())
+    struck([life["exit_code"] for life in record["lives"]] == [137, 0])
+    assert record["lives"][0]["step"] >= 5
+    assert "supervisor: the training ended at step" in log
+    for name in ("model/weights.safetensors", "normalizer.json"):
+        assert (run / name).read_bytes() == (tmp_path / "alone/run" / name).read_bytes(), name
+    test, expected = (json.loads((of / "metrics.json").read_text())["test"] for of in (run, tmp_path / "alone/run"))
+    assert test == expected
+
+
+@pytest.mark.fault("SIGTERM to the supervisor of a training that is still starting", "exit 143; none is left alone")
+def test_a_signal_before_the_training_stands(tmp_path, struck):
+    supervised = atft_train(tmp_path / "supervised", "--supervise")
+    process = json.loads(appears(tmp_path / "supervised/run/supervisor.json"))["lives"][0]["process"]
+    supervised.terminate()
+    assert supervised.wait(60) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+    struck(json.loads((tmp_path / "supervised/run/supervisor.json").read_text())["status"] == "stopped")
