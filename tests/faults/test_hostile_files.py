@@ -59,7 +59,13 @@ def predict(commands, small_run, run, tmp_path):
 def edit(file: Path, change: Callable[[dict], object]) -> None:
     body = json.loads(file.read_bytes())
     change(body)
-    file.write_text(json.dumps(body))
+    # Who forges a file forges its checksum as well.
+    file.write_text(json.dumps({**body, "sha256": sealed_as_it_is(body)}))
+
+
+def sealed_as_it_is(body: dict) -> str:
+    values = {key: body[key] for key in body if key != "sha256"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def spec(**values: object) -> Callable[[dict], object]:
