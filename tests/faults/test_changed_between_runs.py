@@ -56,6 +56,7 @@ def test_another_configuration_does_not_go_on(commands, killed, tmp_path, struck
         struck(answer.err)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("order of the features changed between runs", "78, the key named")
 def test_another_order_of_features_does_not_go_on(commands, small_run, tmp_path, struck):
     pl.read_parquet(small_run.panel).with_columns(x=pl.col("Close") / pl.col("Open"), y=pl.col("High")).write_parquet(

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ def cut(file: Path) -> None:
 
 
 DAMAGE: dict[str, Callable[[Path], None]] = {"flipped": flip, "truncated": cut, "missing": Path.unlink}
+QUICK = {("flipped", "model.safetensors"), ("truncated", "manifest.json")}
+CASES = [
+    pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow, id="-".join(case))
+    for case in product(DAMAGE, FILES)
+]
 STOP = """
 import os, signal, sys
 def audit(event, args):
@@ -58,8 +64,7 @@ def broken(killed, tmp_path) -> tuple[Path, Path]:
 @pytest.mark.fault(
     "newest checkpoint truncated, bit-flipped or without a file", "said loudly; the one before; same bits"
 )
-@pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(("damage", "file"), CASES)
 def test_a_damaged_checkpoint_is_said_and_the_one_before_used(damage, file, commands, small_run, broken, struck):
     run, cache = broken
     newest = run / "checkpoints" / "step_00000004_epoch_0000"

@@ -37,7 +37,14 @@ def test_curves_that_cannot_be_drawn_stop_nothing(commands, small_run, tmp_path,
 
 
 @pytest.mark.fault("W&B crashes, hangs or is killed", "training goes on, one warning, end within 20 s, same bits")
-@pytest.mark.parametrize("code", [CRASH, HANG, "import os; os.kill(os.getpid(), 9)"], ids=["crash", "hang", "killed"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(CRASH, id="crash"),
+        pytest.param(HANG, id="hang", marks=pytest.mark.slow),
+        pytest.param("import os; os.kill(os.getpid(), 9)", id="killed", marks=pytest.mark.slow),
+    ],
+)
 def test_a_wandb_that_fails_delays_and_stops_nothing(code, commands, small_run, tmp_path, struck):
     """A stand-in, put before the real one on the path of its own process."""
     (tmp_path / "stand_in").mkdir()
@@ -52,6 +59,7 @@ def test_a_wandb_that_fails_delays_and_stops_nothing(code, commands, small_run, 
     kept(run, small_run)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("no network under W&B, without a login", "recorded offline; training goes on, same bits")
 def test_wandb_records_without_a_network(commands, small_run, tmp_path, struck):
     pytest.importorskip("wandb")
