@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.config.schema import DataConfig, GraphConfig
+from atft_gat_fan.data.durable_files import sealed
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import StorageError
 from atft_gat_fan.inference import bundle as bundle_module
@@ -110,6 +111,14 @@ def test_damaged_weights_are_noticed(folder: Path):
         load_bundle(folder)
 
 
+def test_a_description_with_another_digit_is_noticed(folder: Path):
+    description = json.loads((folder / "model.json").read_text())
+    description["normalizer"]["std"][0] += 0.01
+    (folder / "model.json").write_text(json.dumps(description))
+    with pytest.raises(StorageError, match=r"model\.json.*checksum"):
+        load_bundle(folder)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -119,11 +128,12 @@ def test_damaged_weights_are_noticed(folder: Path):
         {"data": {"window": 6, "unheard_of": 1}},
         {"normalizer": {}},
         {"static_categories": None},
+        {"unheard_of": 1},
     ],
 )
 def test_a_description_that_is_not_one_is_refused(folder: Path, change: dict):
     description = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(description | change))
+    (folder / "model.json").write_text(json.dumps(sealed(description | change)))
     with pytest.raises(StorageError, match=r"model\.json"):
         load_bundle(folder)
 
@@ -150,7 +160,7 @@ def test_a_bundle_from_before_the_improvements_is_the_network_without_them(folde
     assert len(newer) == 6
     for name in newer:
         del description["spec"][name]
-    del description["raw_weights_sha256"]
+    del description["raw_weights_sha256"], description["sha256"]
     (folder / "model.json").write_text(json.dumps(description))
     bundle = load_bundle(folder)
     assert bundle.spec == SPEC

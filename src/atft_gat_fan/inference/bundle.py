@@ -23,7 +23,7 @@ from torch import Tensor
 
 from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.config.schema import DataConfig, GraphConfig
-from atft_gat_fan.data.durable_files import replace_durably, strict_json
+from atft_gat_fan.data.durable_files import replace_durably, sealed
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import ConfigError, StorageError
 from atft_gat_fan.inference.weights_file import read_weights
@@ -38,6 +38,10 @@ RAW_WEIGHTS = "weights_raw.safetensors"
 DESCRIPTION = "model.json"
 MOST_DESCRIPTION_BYTES = 1 << 24
 MOST_COVARIATES = 64
+KEYS = {
+    "format", "weights_sha256", "raw_weights_sha256", "spec", "data", "graph", "normalizer", "static_categories",
+    "training", "numerics", "sha256",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def write_bundle(
         else:
             replace_durably(folder / RAW_WEIGHTS, raw)
         replace_durably(folder / WEIGHTS, weights)
-        replace_durably(folder / DESCRIPTION, strict_json(description, indent=2).encode())
+        replace_durably(folder / DESCRIPTION, json.dumps(sealed(description), indent=2).encode())
     except OSError as error:
         raise StorageError(
             f"{folder}: cannot write the model: {error.strerror}; free space or choose run.dir"
@@ -197,6 +201,11 @@ def _described(file: Path, raw: bytes) -> _Description:
             raise StorageError(
                 f"{file}: expected model format {FORMAT}, found {body['format']!r:.80}; use the release that wrote it"
             )
+        # Bundles from before there was a checksum have no such key.
+        if unknown := body.keys() - KEYS:
+            raise ValueError(f"unknown keys {', '.join(sorted(unknown))[:80]}")
+        if "sha256" in body and body != sealed(body):
+            raise ValueError("something else than its checksum is of")
         if unknown := body["spec"].keys() - {field.name for field in fields(ModelSpec)}:
             raise ValueError(f"spec has unknown keys {', '.join(sorted(unknown))[:80]}")
         return _Description(
