@@ -16,7 +16,9 @@ from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import StorageError
 from atft_gat_fan.inference import bundle as bundle_module
 from atft_gat_fan.inference.bundle import Bundle, apply_numerics, load_bundle, write_bundle
+from atft_gat_fan.models.chunks import Chunks
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.models.onednn import use_onednn
 
 SPEC = ModelSpec(
     num_features=3, horizons=(1, 5), window=6, num_categories=2, num_covariates=1, hidden_size=8, variable_size=4,
@@ -73,6 +75,27 @@ def test_a_model_computes_as_it_was_evaluated(compiled: bool, model: ATFT_GAT_FA
     monkeypatch.setattr(bundle_module, "compiler_problem", lambda: None)
     apply_numerics(bundle, warn=pytest.fail)
     assert bundle.model.compiled is compiled
+
+
+def test_a_model_trained_in_pieces_computes_in_those_pieces(model: ATFT_GAT_FAN, tmp_path: Path):
+    model.chunks = Chunks(stocks=32, queries=64)
+    write_bundle(tmp_path, model=model, **RECIPE)
+    bundle = load_bundle(tmp_path)
+    assert bundle.model.chunks == Chunks()
+    apply_numerics(bundle, warn=pytest.fail)
+    assert bundle.model.chunks == model.chunks
+    assert torch.backends.mkldnn.enabled == bundle.numerics["onednn"]
+
+
+def test_without_onednn_it_computes_so_again(model: ATFT_GAT_FAN, tmp_path: Path):
+    use_onednn(False)
+    try:
+        write_bundle(tmp_path, model=model, **RECIPE)
+        use_onednn(True)
+        apply_numerics(load_bundle(tmp_path), warn=pytest.fail)
+        assert not torch.backends.mkldnn.enabled
+    finally:
+        use_onednn(True)
 
 
 def test_a_compiled_model_without_a_compiler_is_used_as_it_is_and_that_is_said(

@@ -235,7 +235,7 @@ def _read(folder: Path) -> TrainingState:
         return TrainingState(
             step=manifest["step"],
             epoch=manifest["epoch"],
-            returns=manifest.get("returns", 0),  # earlier releases never went back
+            returns=manifest["returns"],
             model=load_tensors(contents[MODEL]),
             optimizer=load_tensors(contents[OPTIMIZER]),
             best=load_tensors(contents[BEST]),
