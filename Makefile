@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help setup setup-dev demo test test-slow lint format docs bench clean
+.PHONY: help setup setup-dev demo test test-slow faults lint format docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -33,6 +33,9 @@ test: setup-dev  ## the quick tests
 
 test-slow: setup-dev  ## the slow tests
 	$(BIN)/pytest -n $(JOBS) -m slow
+
+faults: setup-dev  ## every fault test, slow ones too; the matrix is printed and goes into docs/robustness.md
+	$(BIN)/pytest -n $(JOBS) tests/faults --fault-matrix docs/robustness.md
 
 lint: setup-dev  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

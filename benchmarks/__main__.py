@@ -11,7 +11,9 @@ from pathlib import Path
 
 from benchmarks.measuring import COLUMNS, ROOT, arguments, header, table_rows
 
-TOPICS = ("training_speed", "reading", "graph", "linear_cost", "memory", "improvements", "shard_length")
+TOPICS = (
+    "training_speed", "reading", "graph", "linear_cost", "memory", "improvements", "robustness", "shard_length",
+)  # fmt: skip
 WITH_PANEL = ("online_normalization", "main_job")
 """Those that measure more on a real panel."""
 

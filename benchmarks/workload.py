@@ -7,6 +7,7 @@ from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.runs.huber_deltas import huber_deltas
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.training.compilation import decide_compile
+from atft_gat_fan.training.executor import make_executor
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import build_optimizer
 from atft_gat_fan.training.runtime import make_runtime
@@ -30,18 +31,18 @@ class Training:
         self.model, runtime = build_model(assembly).train(), make_runtime(settings)
         self.model.compiled = decide_compile(settings, 0, recorded=None, message=print)
         runtime.fabric.setup_module(self.model)
-        objective = Objective(settings, runtime.fabric.device)
-        optimizer = build_optimizer(self.model, settings)
-        self._step = TrainStep(
+        weights = Weights(self.model, settings.ema)
+        train_step = TrainStep(
             runtime,
             self.model,
-            optimizer,
-            objective,
+            build_optimizer(self.model, settings),
+            Objective(settings, runtime.fabric.device),
             clip_norm=settings.clip_norm,
             seed=settings.seed,
             to_device=assembly.to_device,
+            applied=weights.stepped,
         )
-        self._weights = Weights(self.model, settings.ema)
+        self._executor = make_executor(settings, train_step, ema=weights.ema)
         self.blocks = [block for block in assembly.blocks(epoch=0) if block[1] == config.batch_size]
         """Those of the first epoch that are of full size: (first day, number of days)."""
 
@@ -51,7 +52,6 @@ class Training:
 
     def step(self, batch: DayBatch, number: int) -> int:
         """Forward, loss, backward, clipping, AdamW, and with an EMA its update. Returns the stock-windows trained."""
-        report = self._step([batch], number)
+        report = self._executor.train([batch], number)
         assert report.outcome == "applied", report
-        self._weights.stepped()
         return report.samples

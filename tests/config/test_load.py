@@ -12,6 +12,7 @@ from pydantic import BaseModel
 import atft_gat_fan
 from atft_gat_fan.config.load import from_mapping, load_config, read_config, run_folder, to_yaml
 from atft_gat_fan.config.names import known_keys
+from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.errors import ConfigError
 
@@ -314,8 +315,15 @@ def test_the_folder_follows_from_all_that_is_computed_and_from_no_place() -> Non
     folder = run_folder(Config())
     assert folder.parent == Path("runs")
     assert folder.name.startswith("atft-")
-    assert run_folder(load_config(["data.cache=/elsewhere", "run.fresh=true"])) == folder
+    assert run_folder(load_config(["data.cache=/elsewhere", "run.fresh=true", "run.stop_after=55m"])) == folder
     assert run_folder(load_config(["run.root=/elsewhere"])) == Path("/elsewhere") / folder.name
     assert run_folder(load_config(["run.dir=/x/y", "seed=3"])) == Path("/x/y")
     others = [["seed=3"], ["model=small"], ["evaluation.cost_bps=5"], ["data.window=10"]]
     assert len({folder, *(run_folder(load_config(arguments)) for arguments in others)}) == 5
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("55m", 3300), ("3h", 10800)])
+def test_a_time_to_stop_after_is_in_seconds_minutes_or_hours(text, expected):
+    given = load_config([f"run.stop_after={text}"]).run.stop_after
+    assert given is not None
+    assert seconds(given) == expected

@@ -45,7 +45,7 @@ def test_every_key_has_one_row_with_type_default_and_meaning() -> None:
         ("improvements.freq_dropout_p", "number ≥ 0, < 1", "0.0"),
         ("loss.huber_delta", "number > 0 or list of number > 0 or `auto`", "0.01"),
         ("scheduler", "`cosine`, `linear`, `constant`", '"cosine"'),
-        ("data.horizons", "list of integer > 0", "[1, 2, 3, 5, 10]"),
+        ("data.horizons", "list of integer > 0, ≤ 100000", "[1, 2, 3, 5, 10]"),
         ("split.train_end", "date or null", "null"),
         ("optimizer.betas", "list of 2: number ≥ 0, < 1", "[0.9, 0.98]"),
     ],

@@ -241,7 +241,8 @@ def test_another_version_or_an_edited_or_damaged_manifest_is_refused(make_frame,
     whole = path.read_bytes()
     for edit, message in (
         (lambda body: body.update(version=99), "version 2, found 99"),
-        (lambda body: body["codes"].reverse(), "checksum"),
+        (lambda body: body["codes"].__setitem__(0, "A"), "checksum"),
+        (lambda body: body["codes"].reverse(), "increasing"),
         (lambda body: body.pop("days"), "days"),
     ):
         edit_manifest(store, edit)

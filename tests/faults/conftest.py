@@ -1,6 +1,7 @@
 """Every fault is a row of the matrix, and no test of one passes unless it struck.
 
-`pytest tests/faults --fault-matrix FILE` writes the matrix of what was run as a Markdown table; `make faults` does.
+`pytest tests/faults --fault-matrix PAGE` puts the matrix of what was run between the marks of a Markdown page;
+`make faults` does. A row's number counts the strikes there was evidence of.
 """
 
 from collections.abc import Iterator
@@ -8,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-ROW = "fault"
+from tests.faults.commands import Commands, SmallRun, make_small_run
+from tests.faults.trainings import Trainings
+
+ROW, STRIKES = "fault", "strikes"
+BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
 
 class Struck:
@@ -27,8 +32,25 @@ def struck() -> Struck:
     return Struck()
 
 
+@pytest.fixture(scope="session")
+def trainings() -> Iterator[Trainings]:
+    with Trainings() as worker:
+        yield worker
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    with Commands() as worker:
+        yield worker
+
+
+@pytest.fixture(scope="session")
+def small_run(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    return make_small_run(commands, tmp_path_factory.mktemp("small"))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fault-matrix", type=Path, help="write the matrix of faults as a Markdown table")
+    parser.addoption("--fault-matrix", type=Path, help="put the matrix of faults between the marks of this page")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,23 +69,34 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         struck = item.funcargs.get("struck")  # type: ignore[attr-defined]
         assert struck is not None, "a test marked `fault` asks for the fixture `struck`"
         assert struck.evidence, "the test ended without evidence that its fault struck"
+        item.user_properties.append((STRIKES, len(struck.evidence)))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    file = config.getoption("--fault-matrix", None)
-    if file is None:
+    page = config.getoption("--fault-matrix", None)
+    if page is None:
         return
-    cases: dict[tuple[str, str], list[bool]] = {}
+    rows: dict[tuple[str, str], tuple[int, int]] = {}
     for outcome in ("passed", "failed", "error"):
         for report in terminalreporter.getreports(outcome):
             # A skipped test was not run: it has no place in a table of what was.
-            row = dict(report.user_properties).get(ROW)
-            if row is not None and (report.when == "call" or outcome != "passed"):
-                cases.setdefault(tuple(row), []).append(outcome == "passed")
-    lines = ["| fault | promise | cases | kept |", "|---|---|---:|---|"]
-    for (fault, promise), results in sorted(cases.items()):
-        kept = "yes" if all(results) else f"**no**: {results.count(False)} failed"
-        lines.append(f"| {fault} | {promise} | {len(results)} | {kept} |")
-    file.write_text("\n".join(lines) + "\n")
-    terminalreporter.write_line("\n".join(lines))
+            facts = dict(report.user_properties)
+            if ROW in facts and (report.when == "call" or outcome != "passed"):
+                strikes, failed = rows.get(tuple(facts[ROW]), (0, 0))
+                rows[tuple(facts[ROW])] = strikes + facts.get(STRIKES, 0), failed + (outcome != "passed")
+    matrix = matrix_of(rows)
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert end, f"{page}: expected the marks {BEGIN} and {END}"
+    page.write_text(f"{before}{BEGIN}\n{matrix}\n{END}{after}")
+    terminalreporter.write_line(matrix)
+
+
+def matrix_of(rows: dict[tuple[str, str], tuple[int, int]]) -> str:
+    """A Markdown table of fault and promise, with the numbers of strikes and of failed tests of each."""
+    lines = ["| fault | promise | strikes | kept |", "|---|---|---:|---|"]
+    for (fault, promise), (strikes, failed) in sorted(rows.items()):
+        kept = f"**no**: {failed} failed" if failed else "yes"
+        lines.append(f"| {fault} | {promise} | {strikes} | {kept} |")
+    return "\n".join(lines)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -83,13 +84,17 @@ def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     return {file.name: file.read_bytes() for file in out.iterdir()}
 
 
+@pytest.mark.fault("kill −9 of a conversion, in any of its stages", "goes on from what it had finished, same bytes")
 @pytest.mark.parametrize("point", POINTS)
-def test_a_killed_conversion_goes_on(source: Path, whole: dict[str, bytes], tmp_path: Path, point: str) -> None:
+def test_a_killed_conversion_goes_on(
+    source: Path, whole: dict[str, bytes], tmp_path: Path, struck: Callable[[object], None], point: str
+) -> None:
     where, count, staged, finished = POINTS[point]
     out = tmp_path / "store"
     arguments = [str(source), str(out), where, str(count)]
     killed = subprocess.run([sys.executable, "-c", WORKER, *arguments], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    struck(killed.returncode)
     assert not out.exists()
     shards = {file.stat().st_ino: file.name for file in tmp_path.glob(".store.building/*/shards/*.arrow")}
     assert len(shards) == finished
@@ -117,11 +122,15 @@ except StorageError as error:
 """
 
 
+@pytest.mark.fault("no file may grow (RLIMIT_FSIZE) while a panel is converted", "explained; leaves nothing behind")
 @pytest.mark.parametrize(("limit", "words"), [(50_000, "cannot sort rows"), (400_000, "cannot write the store")])
-def test_a_full_disk_is_told_and_leaves_nothing(source: Path, tmp_path: Path, limit: int, words: str) -> None:
+def test_a_full_disk_is_told_and_leaves_nothing(
+    source: Path, tmp_path: Path, struck: Callable[[object], None], limit: int, words: str
+) -> None:
     arguments = [str(source), str(tmp_path / "store"), str(limit)]
     done = subprocess.run([sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
+    struck("File too large" in done.stderr)
     assert "refused: " in done.stderr
     assert words in done.stderr
     assert os.listdir(tmp_path) == []

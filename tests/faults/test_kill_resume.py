@@ -1,222 +1,201 @@
-"""Kill, stop, starve and crowd a training, start it again, and compare with one that was left alone.
+"""Kill a training anywhere, start it again, and compare with one that was left alone.
 
-10 steps an epoch (20 in all), 4 validation batches after each: batch 11 to 14 and 25 to 28 belong to
-validations. A checkpoint every 4 steps and after each epoch: steps 4, 8, 10, 12, 16, 20.
+Points at the disk are not listed here: they are what an undisturbed training was seen to do there.
 """
 
-import json
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+import shutil
+from collections.abc import Collection, Iterable
+from typing import Any
 
 import pytest
 
-WORKER = Path(__file__).with_name("training_worker.py")
-SETTINGS = {"max_epochs": 2, "checkpoint_every": 4, "log_every": 1}
-WITH_EMA = {**SETTINGS, "ema": {"decay": 0.9, "warmup": True}}
+from tests.faults.trainings import SETTINGS, WITHOUT_EMA, Run, Trainings
 
-# fault: the step that the second start resumes from
-KILLS = {
-    ("batch", 1): None,
-    ("batch", 7): 4,
-    ("batch", 12): 8,
-    ("batch", 15): 10,
-    ("batch", 28): 16,
-    ("write", 3): 8,
-    ("rename", 1): None,
-    ("rename", 6): 16,
-    ("rotate", 1): 10,
+CHECKPOINT_EVERY = SETTINGS["checkpoint_every"]
+LAST_STEP = 20
+SAME_BITS = "the same command goes on from the newest checkpoint; weights, EMA, optimizer, metrics equal to the bit"
+BATCHES = {
+    "first of all": 1,
+    "in an epoch": 7,
+    "last of an epoch": 10,
+    "first of a validation": 11,
+    "in a validation": 12,
+    "last of a validation": 14,
+    "first of the next epoch": 15,
+    "last of the last epoch": 24,
+    "last of all": 28,
 }
-# fault: the last step that the killed process did
-STEPS_BEFORE = {
-    ("batch", 1): 0,
-    ("batch", 7): 6,
-    ("batch", 12): 10,
-    ("batch", 15): 10,
-    ("batch", 28): 20,
-    ("write", 3): 10,
-    ("rename", 1): 4,
-    ("rename", 6): 20,
-    ("rotate", 1): 10,
-}
-SIGNALS = {("SIGTERM", 6): 143, ("SIGINT", 12): 130, ("SIGUSR1", 18): 75}
-OTHERS = [("SIGTERM2", 7), ("hold", 7), ("disk", 7)]
+WITHIN_STEPS = [
+    ("device", 7),
+    ("forward", 1),
+    ("forward", 12),
+    ("backward", 5),
+    ("backward", 24),
+    ("update", 1),
+    ("update", 5),
+    ("update", 20),
+    ("updated", 4),
+    ("updated", 10),
+    ("updated", 20),
+]
 
 
-def events(run: Path, kind: str) -> list[dict]:
-    lines = (json.loads(line) for line in (run / "events.jsonl").read_text().splitlines())
-    return [line for line in lines if line["event"] == kind]
+def quick_among(points: Iterable[Any], quick: Collection[Any]) -> list[Any]:
+    """All of them; those that are not `quick` are slow only because they are many."""
+    return [point if point in quick else pytest.param(point, marks=pytest.mark.slow) for point in points]
 
 
-def outcome(run: Path) -> dict[str, bytes]:
-    """All that must not depend on being killed: final weights, last checkpoint's tensors, the history of metrics."""
-    last = max((run / "checkpoints").glob("step_*"))
-    files = [*sorted(run.glob("final*")), run / "history.json", *sorted(last.glob("*.safetensors"))]
-    return {file.name: file.read_bytes() for file in files} | {"checkpoint": last.name.encode()}
+def killed_and_resumed(trainings: Trainings, name: str, settings: dict = SETTINGS, **strike) -> Run:
+    """The run after both, compared with the undisturbed one; `struck` on it is the evidence."""
+    run = trainings.at(name)
+    killed = trainings.start(run, settings, **strike, act="SIGKILL")
+    assert killed.code == -9
+    assert len(run.struck) == 1
+    done = max((event["step"] for event in run.events("train")), default=0)
+    assert trainings.start(run, settings).code == 0
+    went_on_from = run.starts[-1]
+    assert went_on_from == killed.newest
+    assert done - (went_on_from or 0) <= CHECKPOINT_EVERY
+    assert run.steps[-1] == list(range((went_on_from or 0) + 1, LAST_STEP + 1))
+    straight, _ = trainings.undisturbed(settings)
+    assert run.outcome() == straight.outcome()
+    return run
 
 
-@dataclass(frozen=True)
-class Runs:
-    root: Path
-    endings: dict[str, list[int]]
-
-    def path(self, name: str) -> Path:
-        return self.root / name
-
-    @property
-    def straight(self) -> dict[str, bytes]:
-        return outcome(self.path("straight"))
-
-    @property
-    def straight_with_ema(self) -> dict[str, bytes]:
-        return outcome(self.path("straight-ema"))
+@pytest.mark.fault("kill −9 at the first, a middle or the last batch of an epoch, a validation, all", SAME_BITS)
+@pytest.mark.parametrize("batch", quick_among(BATCHES, ("first of all", "in a validation", "first of the next epoch")))
+def test_killed_at_a_batch(trainings: Trainings, struck, batch: str) -> None:
+    run = killed_and_resumed(trainings, f"batch {batch}", place="batch", n=BATCHES[batch])
+    struck([line for line in run.struck if line["place"] == "batch"])
 
 
-def name_of(fault: tuple[str, int], ema: bool = False) -> str:
-    return "-".join(map(str, fault)) + ("-ema" if ema else "")
+@pytest.mark.fault("kill −9 within a step: forward, backward, before and after the optimizer's update", SAME_BITS)
+@pytest.mark.parametrize(
+    "point", quick_among(WITHIN_STEPS, [("backward", 5), ("update", 20), ("updated", 10)]), ids=str
+)
+def test_killed_within_a_step(trainings: Trainings, struck, point: tuple[str, int]) -> None:
+    place, n = point
+    run = killed_and_resumed(trainings, f"{place} {n}", place=place, n=n)
+    struck([line for line in run.struck if line["place"] == place])
+
+
+@pytest.mark.fault("kill −9 without an EMA", SAME_BITS)
+@pytest.mark.parametrize(("place", "n"), [("batch", 12), pytest.param("update", 17, marks=pytest.mark.slow)])
+def test_killed_without_an_average(trainings: Trainings, struck, place: str, n: int) -> None:
+    run = killed_and_resumed(trainings, f"plain {place} {n}", WITHOUT_EMA, place=place, n=n)
+    struck(run.struck)
+    assert not any("ema" in name for name in run.outcome())
+
+
+def kill_at_the_disk(trainings: Trainings, struck, points: dict[int, str]) -> None:
+    """At each of `points`, and each was reached."""
+    for number, point in points.items():
+        run = killed_and_resumed(trainings, f"disk {number}", place="disk", n=number)
+        assert [line["where"] for line in run.struck] == [point]
+        struck(run.struck)
+        shutil.rmtree(run.path)
+
+
+def disk_points(trainings: Trainings) -> dict[int, str]:
+    """All that an undisturbed training does with its files, by the number of each."""
+    return dict(enumerate(trainings.undisturbed()[1].points, 1))
+
+
+def kinds(points: dict[int, str]) -> dict[int, str]:
+    """The last point of each kind of touching a checkpoint, and of touching the log."""
+    last: dict[tuple[str, str], int] = {}
+    for number, label in points.items():
+        operation, path = label.split()
+        if path.startswith(("checkpoints/", "events")):
+            last[operation, path.split("/")[0]] = number
+    return {number: points[number] for number in sorted(last.values())}
+
+
+WRITES = "kill −9 at every open, write, flush, rename and deletion of a run's files"
+
+
+@pytest.mark.fault(WRITES, SAME_BITS)
+def test_killed_at_each_kind_of_touching_a_file(trainings: Trainings, struck) -> None:
+    kill_at_the_disk(trainings, struck, kinds(disk_points(trainings)))
+
+
+@pytest.mark.slow
+@pytest.mark.fault(WRITES, SAME_BITS)
+@pytest.mark.parametrize("part", range(4))
+def test_killed_at_every_touch_of_a_file(trainings: Trainings, struck, part: int) -> None:
+    points = disk_points(trainings)
+    rest = [number for number in points if number not in kinds(points)]
+    kill_at_the_disk(trainings, struck, {number: points[number] for number in rest[part::4]})
+
+
+@pytest.mark.fault("kill −9 twice in one epoch", SAME_BITS)
+def test_killed_twice_in_one_epoch(trainings: Trainings, struck) -> None:
+    """The second time before anything new was saved, and once after."""
+    run, (straight, _) = trainings.at("twice"), trainings.undisturbed()
+    for n in (16, 2, 4):
+        struck(trainings.start(run, place="batch", n=n, act="SIGKILL").code == -9)
+    assert trainings.start(run).code == 0
+    assert len(run.struck) == 3
+    assert run.starts[1:] == [10, 10, 12]
+    assert run.outcome() == straight.outcome()
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Runs:
-    """Every fault and the run after it, in one worker: its imports cost more than the trainings."""
-    root = tmp_path_factory.mktemp("runs")
-    jobs = [("straight", None), ("straight-ema", None)]
-    for fault in [*KILLS, *SIGNALS, *OTHERS]:
-        jobs += [(name_of(fault), fault), *[(name_of(fault), None)] * (2 if fault[0] == "hold" else 1)]
-    for fault in [*KILLS, *SIGNALS]:
-        jobs += [(name_of(fault, ema=True), fault), (name_of(fault, ema=True), None)]
-    written = [
-        {"run": str(root / name), "settings": WITH_EMA if name.endswith("-ema") else SETTINGS, "fault": fault or [""]}
-        for name, fault in jobs
-    ]
-    file = root / "jobs.json"
-    file.write_text(json.dumps(written))
-    done = subprocess.run([sys.executable, str(WORKER), str(file)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    endings: dict[str, list[int]] = {}
-    for (name, _), ending in zip(jobs, json.loads(done.stdout), strict=True):
-        endings.setdefault(name, []).append(ending)
-    return Runs(root, endings)
+def half_done(trainings: Trainings) -> tuple[Run, dict[int, str]]:
+    """A killed run, and what resuming it does with the files until its first step is done."""
+    run, copy = trainings.at("half done"), trainings.at("half done, resumed")
+    assert trainings.start(run, place="batch", n=17, act="SIGKILL").code == -9
+    shutil.copytree(run.path, copy.path)
+    points = trainings.start(copy).points
+    loading = points[: next(number for number, label in enumerate(points) if label.startswith("mkdir"))]
+    assert any(label.startswith("read checkpoints/step_") for label in loading)
+    return run, dict(enumerate(loading, 1))
 
 
-@pytest.mark.parametrize(("fault", "resumed"), KILLS.items(), ids=str)
-def test_killed_anywhere_ends_with_the_same_bits(runs, fault, resumed):
-    run = runs.path(name_of(fault))
-    assert runs.endings[run.name] == [-9, 0]
-    assert outcome(run) == runs.straight
-    assert [event["resumed_from"] for event in events(run, "start")] == [None, resumed]
+LOADING = "kill −9 while a resumed run reads its checkpoint and log"
 
 
-@pytest.mark.parametrize("fault", [*KILLS, *SIGNALS], ids=str)
-def test_the_average_ends_with_the_same_bits_too(runs, fault):
-    run = runs.path(name_of(fault, ema=True))
-    assert runs.endings[run.name] == [SIGNALS.get(fault, -9), 0]
-    expected = runs.straight_with_ema
-    assert outcome(run) == expected
-    assert {"final.safetensors", "final_raw.safetensors", "ema.safetensors", "best_raw.safetensors"} <= expected.keys()
-    assert expected["model.safetensors"] == runs.straight["model.safetensors"]
+def kill_while_loading(
+    trainings: Trainings, struck, half_done: tuple[Run, dict[int, str]], *, all_points: bool
+) -> None:
+    source, points = half_done
+    straight, _ = trainings.undisturbed()
+    for number, point in (points if all_points else kinds(points)).items():
+        run = trainings.at(f"loading {number}")
+        shutil.copytree(source.path, run.path)
+        assert trainings.start(run, place="disk", n=number, act="SIGKILL").code == -9
+        assert run.struck[-1]["where"] == point
+        struck(run.struck[1:])
+        assert trainings.start(run).code == 0
+        assert run.outcome() == straight.outcome()
+        shutil.rmtree(run.path)
 
 
-@pytest.mark.parametrize("fault", KILLS, ids=str)
-def test_the_kill_came_while_the_run_was_under_way(runs, fault):
-    """Without this, the test above could pass with a fault that never struck, or struck after the end."""
-    run = runs.path(name_of(fault))
-    second = events(run, "start")[1]
-    (finish,) = events(run, "finish")
-    assert second["time"] < finish["time"]
-    before = [event["step"] for event in events(run, "train") if event["time"] < second["time"]]
-    after = [event["step"] for event in events(run, "train") if event["time"] > second["time"]]
-    assert before == list(range(1, STEPS_BEFORE[fault] + 1))
-    assert after == list(range((second["resumed_from"] or 0) + 1, 21))
-
-
-@pytest.mark.parametrize(("fault", "code"), SIGNALS.items(), ids=str)
-def test_a_signal_saves_and_exits_with_its_code(runs, fault, code):
-    run = runs.path(name_of(fault))
-    assert runs.endings[run.name] == [code, 0]
-    steps = [event["step"] for event in events(run, "train")]
-    assert steps == list(range(1, 21)), "saved at that very step: nothing is done twice"
-    assert outcome(run) == runs.straight
-    left = json.loads((run / "error.json").read_text())
-    assert fault[0] in left["message"]
-    assert (left["state"]["status"], left["state"]["resumable"]) == ("interrupted", True)
-
-
-def test_a_second_signal_ends_at_once_and_nothing_breaks(runs):
-    run = runs.path("SIGTERM2-7")
-    assert runs.endings[run.name] == [143, 0]
-    assert [event["resumed_from"] for event in events(run, "start")] == [None, 4], "nothing was saved at the signal"
-    assert outcome(run) == runs.straight
-
-
-def test_two_processes_cannot_share_a_run_folder(runs):
-    run = runs.path("hold-7")
-    assert runs.endings[run.name] == [-9, 74, 0]
-    message = (run / "error.json").read_text()
-    assert "StorageError" in message
-    assert "in use by process" in message
-    assert [event["resumed_from"] for event in events(run, "start")] == [None, 4], "the refused one wrote no event"
-    assert outcome(run) == runs.straight
-
-
-def test_a_full_disk_is_named_and_leaves_the_old_checkpoint(runs):
-    run = runs.path("disk-7")
-    assert runs.endings[run.name] == [74, 0]
-    left = json.loads((run / "error.json").read_text())
-    assert left["message"].startswith("StorageError")
-    assert "step_00000008" in left["message"]
-    assert "free space" in left["message"]
-    assert left["checkpoints"] == ["step_00000004_epoch_0000"]
-    assert (left["state"]["status"], left["state"]["resumable"]) == ("failed", True)
-    assert [event["resumed_from"] for event in events(run, "start")] == [None, 4]
-    assert outcome(run) == runs.straight
-
-
-@pytest.fixture(scope="module")
-def compiled_runs(tmp_path_factory) -> Runs:
-    """50 steps plain and compiled, and a compiled run that was killed; without the tests' shape checks."""
-    root = tmp_path_factory.mktemp("compiled")
-    settings = {"max_epochs": 5, "early_stopping": False, "log_every": 1, "checkpoint_every": 20}
-    jobs = [
-        {"run": str(root / "plain"), "settings": {**settings, "compile": False}, "fault": [""]},
-        {"run": str(root / "compiled"), "settings": {**settings, "compile": True}, "fault": [""]},
-        {"run": str(root / "killed"), "settings": {**settings, "compile": True}, "fault": ["batch", 45]},
-        {"run": str(root / "killed"), "settings": {**settings, "compile": True}, "fault": [""]},
-    ]
-    file = root / "jobs.json"
-    file.write_text(json.dumps(jobs))
-    done = subprocess.run([sys.executable, str(WORKER), str(file)], capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [0, 0, -9, 0], done.stderr
-    return Runs(root, {})
+@pytest.mark.fault(LOADING, SAME_BITS)
+def test_killed_at_each_kind_of_touch_while_loading(trainings: Trainings, struck, half_done) -> None:
+    kill_while_loading(trainings, struck, half_done, all_points=False)
 
 
 @pytest.mark.slow
-def test_a_killed_compiled_run_ends_with_the_same_bits(compiled_runs):
-    killed, straight = compiled_runs.path("killed"), compiled_runs.path("compiled")
-    assert outcome(killed) == outcome(straight)
-    starts = events(killed, "start")
-    assert [start["compiled"] for start in starts] == [True, True]
-    assert starts[1]["resumed_from"] == 30
-    assert json.loads((killed / "compiled.json").read_text())
+@pytest.mark.fault(LOADING, SAME_BITS)
+def test_killed_at_every_touch_while_loading(trainings: Trainings, struck, half_done) -> None:
+    kill_while_loading(trainings, struck, half_done, all_points=True)
 
 
-@pytest.mark.slow
-def test_compiling_is_recorded_apart_from_the_steps(compiled_runs):
-    run = compiled_runs.path("compiled")
-    (compiling,) = events(run, "compile")
-    assert compiling["seconds"] > 0
-    assert (compiling["step"], events(run, "train")[0]["step"]) == (0, 1)
-    assert not events(compiled_runs.path("plain"), "compile")
-
-
-@pytest.mark.slow
-def test_compiled_losses_are_the_plain_ones_for_50_steps(compiled_runs):
-    plain, compiled = (
-        [event["loss"] for event in events(compiled_runs.path(name), "train")] for name in ("plain", "compiled")
-    )
-    assert len(plain) == 50
-    assert compiled == pytest.approx(plain, rel=1e-4)
-    assert compiled != plain, "else nothing was compiled"
+def test_the_points_are_many_and_all_that_a_save_does(trainings: Trainings) -> None:
+    """At least 50 different moments of steps, validations and a single save; of the save none is left out."""
+    points = disk_points(trainings)
+    saves = [label for label in points.values() if "checkpoints" in label]
+    last, *_ = sorted((path for path in trainings.undisturbed()[0].path.glob("checkpoints/*")), reverse=True)
+    temporary = f"checkpoints/.{last.name}.tmp"
+    for file in last.iterdir():
+        for operation in ("write", "torn", "fsync", "read"):
+            assert f"{operation} {temporary}/{file.name}" in saves
+    own = {label for label in saves if temporary in label}
+    assert len({*BATCHES.values()}) + len({*WITHIN_STEPS}) + len(own) >= 50
+    order = [f"fsync {temporary}", f"read {temporary}/manifest.json", f"rename {temporary}"]
+    positions = [saves.index(label) for label in order]
+    assert positions == sorted(positions)
+    assert "fsync checkpoints" in saves[positions[-1] :], "the rename itself is flushed"
+    assert any(label.startswith("rmdir") for label in saves[positions[-1] :]), "rotation comes after"
+    assert {"fsync events.jsonl", "torn events.jsonl", "rename .run_state.json.PID.tmp"} <= {*points.values()}

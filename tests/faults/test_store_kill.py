@@ -28,12 +28,23 @@ OLD, NEW = 18, 3
 """Corrected days: the first two shards hold the one, the first alone the other."""
 
 
-def run(target: Path, corrected: int, kill: str | None = None) -> list[int]:
-    """The positions of the shards that it filled."""
+def start(target: Path, corrected: int, kill: str | None) -> subprocess.CompletedProcess[str]:
     told = json.dumps({"target": str(target), "corrected": corrected, "kill": kill})
-    done = subprocess.run([sys.executable, WORKER, told], capture_output=True, text=True, check=False)
-    assert done.returncode == (0 if kill is None else -signal.SIGKILL), done.stderr
+    return subprocess.run([sys.executable, WORKER, told], capture_output=True, text=True, check=False)
+
+
+def run(target: Path, corrected: int) -> list[int]:
+    """The positions of the shards that it filled."""
+    done = start(target, corrected, kill=None)
+    assert done.returncode == 0, done.stderr
     return [int(line) for line in done.stdout.split()]
+
+
+def run_and_kill(target: Path, corrected: int, kill: str) -> int:
+    """How it ended."""
+    done = start(target, corrected, kill)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return done.returncode
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -52,10 +63,11 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return content(path)
 
 
+@pytest.mark.fault("kill −9 of a first build of a store", "no store, or a whole one; goes on, same bytes")
 @pytest.mark.parametrize("kill", KILLS)
-def test_a_first_build_that_is_killed_is_no_store_and_is_resumed(tmp_path, kill, uninterrupted):
+def test_a_first_build_that_is_killed_is_no_store_and_is_resumed(tmp_path, struck, kill, uninterrupted):
     target = tmp_path / "store"
-    run(target, NEW, kill)
+    struck(run_and_kill(target, NEW, kill))
     if kill == "published":
         Store.open(target).check()
     else:
@@ -69,13 +81,14 @@ def test_a_first_build_that_is_killed_is_no_store_and_is_resumed(tmp_path, kill,
     assert os.listdir(tmp_path) == ["store"]
 
 
+@pytest.mark.fault("kill −9 while a store is replaced", "the old store or the new one; goes on, same bytes")
 @pytest.mark.parametrize("kill", ["after shard 0", "before the manifest", "after the manifest", "published"])
-def test_a_killed_replacement_is_the_old_store_or_the_new_and_is_resumed(tmp_path, kill, uninterrupted):
+def test_a_killed_replacement_is_the_old_store_or_the_new_and_is_resumed(tmp_path, struck, kill, uninterrupted):
     target = tmp_path / "store"
     run(target, OLD)
     old = {name: body for name, body in content(target).items() if name != "manifest.json"}
     assert len(old.keys() & uninterrupted.keys()) == 1
-    run(target, NEW, kill)
+    struck(run_and_kill(target, NEW, kill))
     store = Store.open(target)
     store.check()
     done = kill in ("after the manifest", "published")

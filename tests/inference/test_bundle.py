@@ -11,11 +11,14 @@ from safetensors.torch import load_file
 
 from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.config.schema import DataConfig, GraphConfig
+from atft_gat_fan.data.durable_files import sealed
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import StorageError
 from atft_gat_fan.inference import bundle as bundle_module
 from atft_gat_fan.inference.bundle import Bundle, apply_numerics, load_bundle, write_bundle
+from atft_gat_fan.models.chunks import Chunks
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.models.onednn import use_onednn
 
 SPEC = ModelSpec(
     num_features=3, horizons=(1, 5), window=6, num_categories=2, num_covariates=1, hidden_size=8, variable_size=4,
@@ -29,6 +32,13 @@ NORMALIZER = Normalizer(
     counts=np.array([10, 9, 8]),
     dropped={"c": "constant"},
 )
+RECIPE: dict = {
+    "data": DataConfig(horizons=(1, 5), window=6),
+    "graph": GraphConfig(threshold=0.5),
+    "normalizer": NORMALIZER,
+    "static_categories": ("banks", "mines"),
+    "training": {"seed": 1},
+}
 
 
 @pytest.fixture
@@ -39,15 +49,7 @@ def model() -> ATFT_GAT_FAN:
 
 @pytest.fixture
 def folder(model: ATFT_GAT_FAN, tmp_path: Path) -> Path:
-    write_bundle(
-        tmp_path / "model",
-        model=model,
-        data=DataConfig(horizons=(1, 5), window=6),
-        graph=GraphConfig(threshold=0.5),
-        normalizer=NORMALIZER,
-        static_categories=("banks", "mines"),
-        training={"seed": 1},
-    )
+    write_bundle(tmp_path / "model", model=model, **RECIPE)
     return tmp_path / "model"
 
 
@@ -66,10 +68,7 @@ def test_everything_comes_back(folder: Path, model: ATFT_GAT_FAN):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_model_computes_as_it_was_evaluated(compiled: bool, model: ATFT_GAT_FAN, tmp_path: Path, monkeypatch):
     model.compiled = compiled
-    write_bundle(
-        tmp_path, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
-        training={},
-    )  # fmt: skip
+    write_bundle(tmp_path, model=model, **RECIPE)
     bundle = load_bundle(tmp_path)
     assert bundle.numerics["compiled"] is compiled
     assert not bundle.model.compiled, "not before the caller asked for it"
@@ -78,14 +77,32 @@ def test_a_model_computes_as_it_was_evaluated(compiled: bool, model: ATFT_GAT_FA
     assert bundle.model.compiled is compiled
 
 
+def test_a_model_trained_in_pieces_computes_in_those_pieces(model: ATFT_GAT_FAN, tmp_path: Path):
+    model.chunks = Chunks(stocks=32, queries=64)
+    write_bundle(tmp_path, model=model, **RECIPE)
+    bundle = load_bundle(tmp_path)
+    assert bundle.model.chunks == Chunks()
+    apply_numerics(bundle, warn=pytest.fail)
+    assert bundle.model.chunks == model.chunks
+    assert torch.backends.mkldnn.enabled == bundle.numerics["onednn"]
+
+
+def test_without_onednn_it_computes_so_again(model: ATFT_GAT_FAN, tmp_path: Path):
+    use_onednn(False)
+    try:
+        write_bundle(tmp_path, model=model, **RECIPE)
+        use_onednn(True)
+        apply_numerics(load_bundle(tmp_path), warn=pytest.fail)
+        assert not torch.backends.mkldnn.enabled
+    finally:
+        use_onednn(True)
+
+
 def test_a_compiled_model_without_a_compiler_is_used_as_it_is_and_that_is_said(
     model: ATFT_GAT_FAN, tmp_path: Path, monkeypatch
 ):
     model.compiled = True
-    write_bundle(
-        tmp_path, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
-        training={},
-    )  # fmt: skip
+    write_bundle(tmp_path, model=model, **RECIPE)
     bundle, told = load_bundle(tmp_path), []
     monkeypatch.setattr(bundle_module, "compiler_problem", lambda: "no g++")
     apply_numerics(bundle, told.append)
@@ -98,10 +115,7 @@ def test_the_fingerprint_changes_with_the_weights(folder: Path, model: ATFT_GAT_
     before = load_bundle(folder).fingerprint
     with torch.no_grad():
         next(model.parameters()).add_(1)
-    write_bundle(
-        folder, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
-        training={},
-    )  # fmt: skip
+    write_bundle(folder, model=model, **RECIPE)
     assert load_bundle(folder).fingerprint != before
 
 
@@ -120,6 +134,14 @@ def test_damaged_weights_are_noticed(folder: Path):
         load_bundle(folder)
 
 
+def test_a_description_with_another_digit_is_noticed(folder: Path):
+    description = json.loads((folder / "model.json").read_text())
+    description["normalizer"]["std"][0] += 0.01
+    (folder / "model.json").write_text(json.dumps(description))
+    with pytest.raises(StorageError, match=r"model\.json.*checksum"):
+        load_bundle(folder)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -129,21 +151,19 @@ def test_damaged_weights_are_noticed(folder: Path):
         {"data": {"window": 6, "unheard_of": 1}},
         {"normalizer": {}},
         {"static_categories": None},
+        {"unheard_of": 1},
     ],
 )
 def test_a_description_that_is_not_one_is_refused(folder: Path, change: dict):
     description = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(description | change))
+    (folder / "model.json").write_text(json.dumps(sealed(description | change)))
     with pytest.raises(StorageError, match=r"model\.json"):
         load_bundle(folder)
 
 
 def test_averaged_weights_are_loaded_and_the_raw_ones_kept_beside_them(folder: Path, model: ATFT_GAT_FAN):
     raw = {name: tensor + 1 for name, tensor in model.state_dict().items()}
-    recipe = {
-        "model": model, "data": DataConfig(), "graph": GraphConfig(), "normalizer": NORMALIZER,
-        "static_categories": (), "training": {},
-    }  # fmt: skip
+    recipe = {"model": model, **RECIPE}
     write_bundle(folder, **recipe, raw_weights=raw)
     kept = load_file(folder / "weights_raw.safetensors")
     assert kept.keys() == raw.keys()
@@ -163,7 +183,7 @@ def test_a_bundle_from_before_the_improvements_is_the_network_without_them(folde
     assert len(newer) == 6
     for name in newer:
         del description["spec"][name]
-    del description["raw_weights_sha256"]
+    del description["raw_weights_sha256"], description["sha256"]
     (folder / "model.json").write_text(json.dumps(description))
     bundle = load_bundle(folder)
     assert bundle.spec == SPEC
@@ -177,10 +197,7 @@ def test_what_the_improvements_decide_about_the_network_comes_back(tmp_path: Pat
         freq_dropout_max_width=2, freq_dropout_rescale=True,
     )  # fmt: skip
     model = ATFT_GAT_FAN(spec).eval()
-    write_bundle(
-        tmp_path, model=model, data=DataConfig(), graph=GraphConfig(), normalizer=NORMALIZER, static_categories=(),
-        training={},
-    )  # fmt: skip
+    write_bundle(tmp_path, model=model, **RECIPE)
     bundle = load_bundle(tmp_path)
     assert bundle.spec == spec
     features = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(1))

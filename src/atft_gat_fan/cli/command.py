@@ -35,7 +35,7 @@ def command(app: typer.Typer, *, hidden: bool = False) -> Callable[[Callable[...
             with errors_reported(debug):
                 from atft_gat_fan.cli.output import Output
 
-                output = Output(as_json=json, stdout=sys.stdout)
+                output = Output(as_json=json, debug=debug, stdout=sys.stdout)
                 with redirect_stdout(sys.stderr):  # a chatty library must not spoil the result
                     function(output, **arguments)
 

@@ -17,8 +17,8 @@ LOG_WIDTH = 160
 class Output:
     """`console` is for people, on stderr; `result` is what the command was called for, on stdout."""
 
-    def __init__(self, as_json: bool, stdout: TextIO) -> None:
-        self.as_json = as_json
+    def __init__(self, as_json: bool, debug: bool, stdout: TextIO) -> None:
+        self.as_json, self.debug = as_json, debug
         self._stdout = stdout
         self.console = _console(sys.stderr)
 

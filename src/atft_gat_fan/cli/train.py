@@ -1,8 +1,10 @@
 """`atft demo`, `atft train` and the smoke test."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,12 +42,18 @@ def train(
         bool, typer.Option("-m", "--multirun", help="Sweep: key=1,2 runs once for each value.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run, and stop.")] = False,
+    supervise: Annotated[bool, typer.Option("--supervise", help="Start it again when its process dies.")] = False,
 ) -> None:
     """Train a model; the same command again resumes what was interrupted, or shows what was finished.
 
     For instance: atft train config=atft/train/production data=parquet data.source=panel.parquet train.max_epochs=4
     """
+    if supervise and (multirun or dry_run):
+        other = "-m" if multirun else "--dry-run"
+        raise typer.BadParameter(f"expected one training to look after, found {other}", param_hint="--supervise")
     configs = _configs(overrides or [], multirun)
+    if supervise:
+        raise typer.Exit(_supervised(configs[0], overrides or [], output))
     if dry_run:
         _describe(configs, output)
         return
@@ -53,6 +61,18 @@ def train(
     from atft_gat_fan.runs.train import train as run_train
 
     _show([run_train(config, output.console, began) for config in configs], output)
+
+
+def _supervised(config: "Config", overrides: Sequence[str], output: "Output") -> int:
+    """The same command in a process of its own, which writes where this one would; its exit code."""
+    from atft_gat_fan.runs.supervisor import supervise
+
+    flags = [f"--{name}" for name, given in (("json", output.as_json), ("debug", output.debug)) if given]
+    # -P: a file of the working folder must not stand in for a module.
+    tool = [sys.executable, "-P", "-m", "atft_gat_fan.cli", "train", *flags]
+    # The supervisor starts over once; the training that it starts again must not.
+    command = [*tool, *overrides, "run.fresh=false"]
+    return supervise(config, command, partial(output.console.print, highlight=False, markup=False, soft_wrap=True))
 
 
 def smoke(output: "Output") -> None:

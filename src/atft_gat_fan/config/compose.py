@@ -12,9 +12,11 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from atft_gat_fan.config.defaults_lists import require_plain
 from atft_gat_fan.config.names import did_you_mean
 from atft_gat_fan.config.overrides import CONFIG_ARGUMENT, apply, parse, quoted
 from atft_gat_fan.config.schema import Config
+from atft_gat_fan.config.yaml_files import plain, read_yaml
 from atft_gat_fan.errors import ConfigError
 
 PRIMARY = "config.yaml"
@@ -58,17 +60,6 @@ def compose(arguments: Sequence[str]) -> dict[str, Any]:
     return _resolve(config)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """One YAML file as it is, plain. Raises ConfigError where it is not readable, not YAML or not a mapping."""
-    try:
-        content = OmegaConf.load(path)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path}: expected a readable YAML file, found {error}") from error
-    if not isinstance(content, DictConfig):
-        raise ConfigError(f"{path}: expected keys and values, found a list")
-    return plain(content)
-
-
 def _find(name: str, tree: Path) -> Path:
     """The file that `config=name` means."""
     inner = re.sub(r"^(configs/)?(atft/)?", "", name)
@@ -93,14 +84,9 @@ def _chooses_option(override: Override, tree: Path) -> bool:
 
 
 def _compose_file(file: Path, tree: Path, groups: Sequence[Override]) -> DictConfig:
-    content = read_yaml(file)
-    if "hydra" in content:
-        # Its search path could import packages.
-        raise ConfigError(
-            f"{file}: sets Hydra itself under `hydra:`; only its grammar is used here, remove the section"
-        )
     inside = file.is_relative_to(tree)
     folder = tree if inside else file.parent
+    content = require_plain(file, (folder, tree), [(o.key_or_group, o.value()) for o in groups])
     arguments = [_group_argument(override, _listed_groups(content)) for override in groups]
     if not inside:  # its defaults list may name options of the tree
         arguments.append(f"hydra.searchpath=[{quoted(f'file://{tree}')}]")
@@ -164,13 +150,6 @@ def _resolve(config: DictConfig) -> dict[str, Any]:
         return plain(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-
-
-def plain(config: DictConfig, resolve: bool = False) -> dict[str, Any]:
-    """The nested plain values of `config`."""
-    values = OmegaConf.to_container(config, resolve=resolve)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
 
 
 def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from atft_gat_fan.config.section import NonNegative, Positive, PositiveFloat, Section
+from atft_gat_fan.config.section import Length, NonNegative, Positive, PositiveFloat, Section
 
 
 class ColumnsConfig(Section):
@@ -40,11 +40,11 @@ class ColumnsConfig(Section):
 class SyntheticConfig(Section):
     """The seeded artificial market of `data.source: synthetic`."""
 
-    num_stocks: Positive = 60
+    num_stocks: Length = 60
     """Stocks, listed and delisted ones counted."""
-    num_days: Positive = 750
+    num_days: Length = 750
     """Trading days."""
-    num_sectors: Positive = 6
+    num_sectors: Length = 6
     """Sectors, each with a return of its own."""
     seed: int = 7
     """Of the market's random numbers; `seed` is that of the training."""
@@ -69,17 +69,17 @@ class DataConfig(Section):
     has prices and no other numeric columns, else every other numeric column."""
     standardise: Literal["zscore", "rank"] = "zscore"
     """What makes derived features comparable within a day: z-scores clipped at 5, or ranks scaled to unit variance."""
-    horizons: tuple[Positive, ...] = (1, 2, 3, 5, 10)
+    horizons: Annotated[tuple[Length, ...], Field(max_length=1000)] = (1, 2, 3, 5, 10)
     """Forecast horizons in trading days, increasing."""
-    window: Annotated[int, Field(ge=2)] = 20
+    window: Annotated[int, Field(ge=2, le=2048)] = 20
     """Trading days a prediction looks back on (L)."""
-    delisting_return: Annotated[float, Field(ge=-1)] | None = None
+    delisting_return: Annotated[float, Field(ge=-1, allow_inf_nan=False)] | None = None
     """Return assumed once a stock leaves the panel before its horizon ends; unknown by default."""
     exchange: str | None = "XNYS"
     """Exchange whose published sessions give the calendar covariates (ISO 10383); null: weekdays."""
     strict: bool = False
     """Refuse, instead of dropping by name, columns that are constant or empty on the training days."""
-    num_workers: NonNegative = 0
+    num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Threads that prepare the next batches while one is computed."""
     synthetic: SyntheticConfig = SyntheticConfig()
 
@@ -126,9 +126,9 @@ class SplitConfig(Section):
 
 
 class GraphConfig(Section):
-    lookback: Annotated[int, Field(ge=5)] = 60
+    lookback: Annotated[int, Field(ge=5, le=100_000)] = 60
     """Trading days of returns behind a correlation."""
-    num_neighbours: Positive = 16
+    num_neighbours: Length = 16
     """Neighbours of a stock at most, the stock itself included (K)."""
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """Least absolute shrunk correlation of an edge."""

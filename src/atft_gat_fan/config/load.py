@@ -15,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError, to_jsonable_python
 
-from atft_gat_fan.config.compose import compose, plain, read_yaml
+from atft_gat_fan.config.compose import compose
 from atft_gat_fan.config.names import unknown_key
 from atft_gat_fan.config.schema import Config
+from atft_gat_fan.config.yaml_files import plain, read_yaml
 from atft_gat_fan.errors import ConfigError
 
 # Where a run lies, whether it starts over and when it pauses: not what it computes.
@@ -55,14 +56,15 @@ def from_mapping(mapping: Mapping[str, Any]) -> Config:
     given = {key: value for key, value in mapping.items() if not (isinstance(value, set) and value == {...})}
     try:
         values = to_jsonable_python(given)
-    except PydanticSerializationError as error:
+        text = json.dumps(values)
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise ConfigError(f"expected numbers, text, lists and mappings in a configuration: {error}") from error
     for path in _key_paths(values):
         if path.endswith("_target_"):
             raise ConfigError(f"{path}: a configuration names no code to run here; remove the key")
     try:
         # JSON is the strict mode of pydantic that still takes lists for tuples and text for dates.
-        return Config.model_validate_json(json.dumps(values), strict=True)
+        return Config.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise ConfigError(_explain(error.errors(include_url=False), values)) from error
 
@@ -105,7 +107,7 @@ def _explain(problems: Sequence[ErrorDetails], given: Mapping[str, Any]) -> str:
             expected.setdefault(path, []).append(_expectation(problem))
             found[path] = value
     for path, alternatives in expected.items():
-        line = f"{path}: expected {' or '.join(dict.fromkeys(alternatives))}, found {json.dumps(found[path])}"
+        line = f"{path}: expected {' or '.join(dict.fromkeys(alternatives))}, found {json.dumps(found[path]):.200}"
         quoted = f"; put it in quotes: {path}='\"{found[path]}\"'" if alternatives == ["a valid string"] else ""
         lines.append(line + quoted)
     if len(lines) == 1:

@@ -49,13 +49,13 @@ class FreqDropoutConfig(Section):
 
 
 class ModelConfig(Section):
-    hidden_size: Positive = 64
+    hidden_size: Annotated[int, Field(gt=0, le=8192)] = 64
     """Width of the network (E)."""
-    variable_size: Positive = 8
+    variable_size: Annotated[int, Field(gt=0, le=1024)] = 8
     """Width of one variable inside the variable selection."""
     num_heads: Positive = 4
     """Heads of the temporal attention; must divide hidden_size."""
-    lstm_layers: Positive = 1
+    lstm_layers: Annotated[int, Field(gt=0, le=64)] = 1
     """Layers of the LSTM."""
     dropout: Probability = 0.1
     """Share of hidden values dropped in training."""

@@ -20,10 +20,10 @@ def parse(argument: str) -> Override:
     """One argument. Raises ConfigError when it is not in the grammar or sets one of Hydra's own keys."""
     try:
         override = OverridesParser.create().parse_override(argument)
-    except HydraException as error:
+    except (HydraException, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"cannot read {argument!r}: expected key=value, ~key or group=option, found {reason}; put quotes "
+            f"cannot read {argument!r:.200}: expected key=value, ~key or group=option, found {reason}; put quotes "
             f"around a value with spaces, commas, brackets or letters outside ASCII in it: key='\"a, b\"'"
         ) from error
     if not override.key_or_group:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from atft_gat_fan.config.section import NonNegativeFloat, Positive, PositiveFloat, Section
+from atft_gat_fan.config.section import Length, NonNegativeFloat, Positive, PositiveFloat, Section, Threads
 
 
 class RunConfig(Section):
@@ -18,7 +18,7 @@ class RunConfig(Section):
     """Start over, deleting what an earlier run of the same configuration left in the folder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; `auto` takes CUDA when there is one."""
-    num_threads: Positive | None = None
+    num_threads: Threads | None = None
     """CPU threads; results are bit-identical only for the same number. Default: all cores."""
     stop_after: Annotated[str, Field(pattern=r"^[1-9][0-9]*[smh]$")] | None = None
     """Save and exit with 75 after this time (`90s`, `55m`, `3h`), for a batch scheduler's limit; leave it some margin.
@@ -33,11 +33,11 @@ def seconds(duration: str) -> float:
 class LightGBMConfig(Section):
     """The LightGBM baseline."""
 
-    num_rounds: Positive = 200
+    num_rounds: Length = 200
     """Trees a horizon."""
     learning_rate: PositiveFloat = 0.05
     """Share of each tree that is added."""
-    num_leaves: Annotated[int, Field(ge=2)] = 31
+    num_leaves: Annotated[int, Field(ge=2, le=131_072)] = 31
     """Leaves of a tree at most."""
     min_data_in_leaf: Positive = 200
     """Rows a leaf must have."""
@@ -58,7 +58,7 @@ class EvaluationConfig(Section):
     )
     """Rankings shown beside the model's."""
     lightgbm: LightGBMConfig = LightGBMConfig()
-    num_quantiles: Annotated[int, Field(ge=2)] = 10
+    num_quantiles: Annotated[int, Field(ge=2, le=10_000)] = 10
     """Groups of the quantile returns and the long-short portfolio (fewer when a day has too few stocks)."""
     cost_bps: NonNegativeFloat = 10.0
     """Trading cost of one side, in basis points of the value traded."""

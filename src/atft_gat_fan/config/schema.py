@@ -3,10 +3,10 @@
 The sections stand in files by room; those that other rooms read are to be had here.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from atft_gat_fan.config.data_sections import (
     ColumnsConfig,
@@ -18,7 +18,7 @@ from atft_gat_fan.config.data_sections import (
 )
 from atft_gat_fan.config.model_sections import ModelConfig
 from atft_gat_fan.config.run_sections import EvaluationConfig, RunConfig
-from atft_gat_fan.config.section import NonNegative, Positive, PositiveFloat, Probability, Section
+from atft_gat_fan.config.section import Length, NonNegative, Positive, PositiveFloat, Probability, Section
 from atft_gat_fan.config.training_sections import (
     EarlyStoppingConfig,
     EmaConfig,
@@ -71,9 +71,9 @@ class ImprovementsConfig(Section):
 class Config(Section):
     """The whole configuration."""
 
-    seed: NonNegative = 42
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     """Of everything random: initial weights, order of the days, dropout."""
-    batch_size: Positive = 8
+    batch_size: Length = 8
     """Trading days a batch, each with all its stocks."""
     accumulate_grad_batches: Positive = 1
     """Batches whose gradients make one optimizer step."""

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
+Threads = Annotated[int, Field(gt=0, le=4096)]
+Length = Annotated[int, Field(gt=0, le=100_000)]
+"""Of something that memory is taken for; the bound is beyond any use, and keeps a mistyped number from being tried."""
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, lt=1)]

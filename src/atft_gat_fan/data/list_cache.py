@@ -15,6 +15,7 @@ from atft_gat_fan.config.schema import GraphConfig
 from atft_gat_fan.data import correlation, neighbour_lists
 from atft_gat_fan.data.durable_files import replace_durably
 from atft_gat_fan.data.neighbour_lists import NeighbourLists
+from atft_gat_fan.untrusted import read_plain
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -51,7 +52,7 @@ class ListCache:
         if self._folder is None:
             return None
         try:
-            content = (self._folder / key).read_bytes()
+            content = read_plain(self._folder / key, DIGEST_BYTES + 8 * num_stocks * num_slots)
         except OSError:
             return None
         digest, body = content[:DIGEST_BYTES], memoryview(content)[DIGEST_BYTES:]

@@ -58,12 +58,34 @@ class Normalizer:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "Normalizer":
-        """Exactly the normaliser that `to_json` was called on: floats survive JSON."""
-        return cls(
-            input_names=tuple(body["input_names"]),
-            feature_names=tuple(body["feature_names"]),
+        """Exactly the normaliser that `to_json` was called on: floats survive JSON.
+
+        Raises ValueError, KeyError or TypeError for what is none: `apply` would make NaN of it, or other columns.
+        """
+        read = cls(
+            input_names=_names(body, "input_names"),
+            feature_names=_names(body, "feature_names"),
             mean=np.array(body["mean"], dtype=np.float64),
             std=np.array(body["std"], dtype=np.float64),
             counts=np.array(body["counts"], dtype=np.int64),
             dropped=dict(body["dropped"]),
         )
+        for key in ("mean", "std", "counts"):
+            if (found := getattr(read, key).shape) != (len(read.feature_names),):
+                raise ValueError(f"{key} of shape {found} for {len(read.feature_names)} features")
+        if not set(read.feature_names) <= set(read.input_names):
+            raise ValueError("feature_names that are not in input_names")
+        if not (np.isfinite(read.mean).all() and np.isfinite(read.std).all() and (read.std > 0).all()):
+            raise ValueError("a mean that is not finite, or a std that is not finite and above 0")
+        if not (read.counts > 0).all():
+            raise ValueError("features of which no value was seen (counts)")
+        return read
+
+
+def _names(body: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    names = body[key]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{key} that are not a list of names")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{key} that repeat")
+    return tuple(names)

@@ -16,11 +16,14 @@ from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.data.running_moments import RunningMoments
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import DataError, Problem, StorageError
+from atft_gat_fan.untrusted import parse_json, read_plain
 
 Progress = Callable[[float], None]
 """Told the share of the days that is done."""
 
 DAYS_AT_A_TIME = 32
+MOST_BYTES = 1 << 24
+"""Of a file of statistics: some ten thousand features."""
 
 
 def fit_normalizer(
@@ -104,14 +107,12 @@ def _key(store: Store, days: Int64[np.ndarray, " days"], strict: bool) -> str:
 
 def _read(file: Path, key: str) -> Normalizer | None:
     try:
-        body = json.loads(file.read_bytes())
+        body = parse_json(read_plain(file, MOST_BYTES))
         sha256 = body.pop("sha256")
         if sha256 != _digest(body) or body["key"] != key:
             return None
         return Normalizer.from_json(body["normalizer"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError):  # whatever is not a file of ours
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever is not a file of ours
         return None
 
 

@@ -12,12 +12,19 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
+from atft_gat_fan.config.section import Length
 from atft_gat_fan.data.durable_files import replace_durably
 from atft_gat_fan.errors import DataError, Problem, StorageError
+from atft_gat_fan.untrusted import parse_json, read_plain
 
 MANIFEST = "manifest.json"
 VERSION = 2
 REBUILD = "build the store again with `atft data build`"
+
+
+MOST_BYTES = 1 << 28
+"""Of a manifest: that of a century of ten thousand stocks has a tenth."""
+MOST_PROBLEMS = 10
 
 
 class _Entry(BaseModel):
@@ -66,8 +73,8 @@ class Manifest(_Entry):
     """Per code: 0 where the category is unknown, else 1 + its position in `static_categories`."""
     static_categories: tuple[str, ...]
     feature_names: tuple[str, ...]
-    horizons: tuple[int, ...]
-    max_window: int
+    horizons: tuple[Length, ...]
+    max_window: int = Field(ge=1)
     shards: tuple[Shard, ...]
     metadata: dict[str, JsonValue]
 
@@ -85,7 +92,23 @@ class Manifest(_Entry):
                 raise ValueError(f"{shard.file}: expected increasing positions of stocks")
         if len(self.static) != len(self.codes):
             raise ValueError(f"expected {len(self.codes)} static categories, got {len(self.static)}")
+        if self.static and not 0 <= min(self.static) <= max(self.static) <= len(self.static_categories):
+            raise ValueError(f"expected positions in the {len(self.static_categories)} static_categories in static")
         return self
+
+    @field_validator("days", "codes", "horizons")
+    @classmethod
+    def _increasing(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if any(one >= other for one, other in pairwise(values)):
+            raise ValueError("expected increasing values")
+        return values
+
+    @field_validator("feature_names")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("expected distinct names")
+        return names
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -104,7 +127,9 @@ def read_manifest(folder: Path) -> Manifest:
     body = _read_json(path)
     if body.get("version") != VERSION:
         raise DataError(
-            Problem(f"expected store version {VERSION}, found {body.get('version')!r}", where=str(path), mend=REBUILD)
+            Problem(
+                f"expected store version {VERSION}, found {body.get('version')!r:.80}", where=str(path), mend=REBUILD
+            )
         )
     sha256 = body.pop("sha256", None)
     try:
@@ -117,7 +142,7 @@ def read_manifest(folder: Path) -> Manifest:
                     where=f"{path}: {'.'.join(map(str, problem['loc']))}",
                     mend=REBUILD,
                 )
-                for problem in error.errors()
+                for problem in error.errors()[:MOST_PROBLEMS]
             ]
         ) from error
     if sha256 != _digest(body):
@@ -135,7 +160,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             )
         )
     try:
-        body = json.loads(path.read_bytes())
+        body = parse_json(read_plain(path, MOST_BYTES))
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}; mend its permissions or the disk") from error
     except ValueError as error:

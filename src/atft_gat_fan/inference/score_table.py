@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 
 from atft_gat_fan.data.durable_files import replace_durably
 from atft_gat_fan.errors import StorageError
+from atft_gat_fan.untrusted import open_plain
 
 Scores = Float[NDArray[np.float32], "days stocks horizons"]
 
@@ -54,6 +56,33 @@ def scores_of(
     scores = np.full((len(days), len(codes), len(horizons)), np.nan, dtype=np.float32)
     scores[placed["day"].to_numpy(), placed["stock"].to_numpy()] = placed.select(names).to_numpy()
     return scores
+
+
+def read_table(file: Path, horizons: tuple[int, ...], most_rows: int, more: tuple[str, ...] = ()) -> pl.DataFrame:
+    """A table as `score_table` makes it, with `more` columns of text. Raises StorageError where there is none.
+
+    `most_rows` a table of its days and stocks can have: a small file can declare any number of them.
+    """
+    expected = {
+        "date": pl.Date,
+        **dict.fromkeys(("code", *more), pl.String),
+        **{f"horizon_{h}d": pl.Float32 for h in horizons},
+    }
+    try:
+        with open(open_plain(file), "rb") as opened:
+            schema = pl.read_parquet_schema(opened)
+            found = {name: schema.get(name) for name in expected}
+            if found != expected:
+                name = next(name for name in expected if found[name] != expected[name])
+                raise ValueError(f"column {name}: {found[name] or 'missing'}, expected {expected[name]}")
+            opened.seek(0)
+            rows = pq.read_metadata(opened).num_rows
+            if not 0 <= rows <= most_rows:
+                raise ValueError(f"{rows} rows where {most_rows} are the most")
+            opened.seek(0)
+            return pl.read_parquet(opened)
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise StorageError(f"{file}: expected the scores of a run, found {error}; run `atft evaluate`") from error
 
 
 def write_table(frame: pl.DataFrame, target: Path, metadata: dict[str, str] | None = None) -> None:

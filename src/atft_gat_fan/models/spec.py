@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import from_mapping
+from atft_gat_fan.config.model_sections import FanConfig, GatConfig, ModelConfig
 from atft_gat_fan.config.plan import FreqDropoutPlan, ModelSpec, RunPlan
-from atft_gat_fan.config.schema import Config
+from atft_gat_fan.config.schema import Config, DataConfig
 from atft_gat_fan.data.calendar import CALENDAR_COVARIATES
 from atft_gat_fan.data.features import DERIVED_FEATURES
 from atft_gat_fan.errors import ConfigError
@@ -70,3 +73,23 @@ def spec_from_mapping(mapping: Mapping[str, Any]) -> ModelSpec:
         num_categories=0,
         num_covariates=len(CALENDAR_COVARIATES),
     )
+
+
+def require_configurable(spec: ModelSpec) -> None:
+    """Raises ConfigError where no configuration could ask for the network, by its sizes for instance."""
+    try:
+        DataConfig(horizons=spec.horizons, window=spec.window)
+        ModelConfig(
+            hidden_size=spec.hidden_size,
+            variable_size=spec.variable_size,
+            num_heads=spec.num_heads,
+            lstm_layers=spec.lstm_layers,
+            dropout=spec.dropout,
+            quantiles=spec.quantiles,
+            fan=FanConfig(enabled=spec.fan_top_k > 0, top_k=spec.fan_top_k or 1),
+            gat=GatConfig(enabled=spec.gat_heads > 0, num_heads=spec.gat_heads or 1, chunk_size=spec.gat_chunk_size),
+        )
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise ConfigError(f"{where}: {problem['msg']}, found {problem['input']!r:.80}") from error

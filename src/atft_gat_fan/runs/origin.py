@@ -1,6 +1,5 @@
 """The data that a run was begun with, written down in its folder, and how what is there now differs from it."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 from atft_gat_fan.data.splits import Split
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import ConfigError
-from atft_gat_fan.runs.run_files import DATA, write_json
+from atft_gat_fan.runs.run_files import DATA, MOST_BYTES, write_json
+from atft_gat_fan.untrusted import parse_json, read_plain
 
 NAMED = 5
 """Features or codes that a message names before it counts the rest."""
@@ -82,8 +82,8 @@ def _period(days: Sequence[str]) -> str:
 def _read(file: Path) -> dict[str, Any] | None:
     """None where the file is missing or damaged: the checkpoint's own fingerprint of the data still guards the run."""
     try:
-        facts: dict[str, Any] = json.loads(file.read_bytes())
+        facts: dict[str, Any] = parse_json(read_plain(file, MOST_BYTES))
         differences(facts, facts)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return facts

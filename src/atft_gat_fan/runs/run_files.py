@@ -1,14 +1,12 @@
 """What a run's folder holds beside checkpoints: names, and safe reading and writing of metrics, scores and events."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from atft_gat_fan.data.durable_files import replace_durably, strict_json
 from atft_gat_fan.errors import StorageError
+from atft_gat_fan.untrusted import parse_json, read_plain
 
 BUNDLE = "model"
 CONFIG = "config.yaml"
@@ -19,12 +17,16 @@ NORMALIZER = "normalizer.json"
 PREDICTIONS = "predictions.parquet"
 BASELINES = "baselines.parquet"
 REPORT = "report.html"
+MOST_BYTES = 1 << 30
+"""Of the events of a run: a million steps, each logged, have a third."""
 
 
 def read_metrics(run: Path) -> dict[str, Any]:
-    """metrics.json of a run. Raises StorageError where there is none yet."""
+    """metrics.json of a run. Raises StorageError where there is none yet, or something else."""
     try:
-        metrics: dict[str, Any] = json.loads((run / METRICS).read_text())
+        metrics: dict[str, Any] = parse_json(read_plain(run / METRICS, MOST_BYTES))
+        if not isinstance(metrics, dict):
+            raise ValueError("something that is no JSON object")
     except (OSError, ValueError) as error:
         raise StorageError(f"{run / METRICS}: expected the metrics of a run, found {error}; train it first") from error
     return metrics
@@ -37,22 +39,20 @@ def write_metrics(run: Path, sections: Mapping[str, Any]) -> None:
 
 
 def read_events(run: Path) -> list[dict[str, Any]]:
-    """Records of events.jsonl, oldest first. A line cut short by a crash is left out."""
+    """Records of events.jsonl, oldest first: none where it could not be written or read, none of a line cut short."""
+    try:
+        lines = read_plain(run / EVENTS, MOST_BYTES).splitlines()
+    except OSError:
+        return []  # a log is no reason to fail: the report says that it is missing
     events = []
-    for line in (run / EVENTS).read_text().splitlines():
+    for line in lines:
         try:
-            events.append(json.loads(line))
+            event = parse_json(line)
         except ValueError:
             continue
+        if isinstance(event, dict) and {"event", "step"} <= event.keys():
+            events.append(event)
     return events
-
-
-def read_table(file: Path) -> pl.DataFrame:
-    """A table of scores. Raises StorageError where it is missing or damaged."""
-    try:
-        return pl.read_parquet(file)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise StorageError(f"{file}: expected the scores of a run, found {error}; run `atft evaluate`") from error
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -18,12 +18,12 @@ from atft_gat_fan.data.store import Store
 from atft_gat_fan.evaluation.baselines import BaselineData, Baselines, LightGBMParams, baseline_scores
 from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, EvaluationData, evaluate
 from atft_gat_fan.inference.predictor import predict_days
-from atft_gat_fan.inference.score_table import score_table, scores_of, write_table
+from atft_gat_fan.inference.score_table import read_table, score_table, scores_of, write_table
 from atft_gat_fan.losses.label_transform import transform_labels
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.runs.assembly import Assembly, Report
 from atft_gat_fan.runs.process import device_of
-from atft_gat_fan.runs.run_files import BASELINES, PREDICTIONS, read_metrics, read_table, write_metrics
+from atft_gat_fan.runs.run_files import BASELINES, PREDICTIONS, read_metrics, write_metrics
 
 MADE_FROM, FACTS = "made_from", "facts"
 """Keys of a table's footer."""
@@ -90,7 +90,12 @@ def _write_predictions(run: Path, assembly: Assembly, model: ATFT_GAT_FAN, repor
 
 def evaluations_of(run: Path, assembly: Assembly, report: Report) -> dict[str, Evaluation]:
     """The evaluation of each split from the scores stored in the run's folder."""
-    model, baselines = read_table(run / PREDICTIONS), read_table(run / BASELINES)
+    store = assembly.store
+    rows = len(_scored_days(assembly)) * len(store.codes)
+    model = read_table(run / PREDICTIONS, store.horizons, rows)
+    baselines = read_table(
+        run / BASELINES, store.horizons, rows * len(assembly.config.evaluation.baselines), ("scorer",)
+    )
     unavailable = read_metrics(run)["baselines_unavailable"]
     scorers = {MODEL: model} | {name: baselines.filter(scorer=name) for name in baselines["scorer"].unique().sort()}
     evaluation = assembly.config.evaluation

@@ -13,7 +13,7 @@ from atft_gat_fan.errors import AtftError
 from atft_gat_fan.inference.bundle import load_bundle
 from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.runs.predict import predict
-from atft_gat_fan.runs.run_files import BUNDLE, PREDICTIONS, REPORT, read_metrics, read_table
+from atft_gat_fan.runs.run_files import BUNDLE, PREDICTIONS, REPORT, read_metrics
 from atft_gat_fan.runs.train import train
 
 
@@ -47,7 +47,7 @@ def smoke(console: Console) -> None:
 
         out = Path(folder) / "scores.parquet"
         predict(run, "synthetic", None, None, out, quiet)
-        evaluated = read_table(run / PREDICTIONS)
+        evaluated = pl.read_parquet(run / PREDICTIONS)
         again = pl.read_parquet(out).join(evaluated.select("date", "code"), on=["date", "code"], maintain_order="right")
         same = again.height == evaluated.height and np.array_equal(again["horizon_1d"], evaluated["horizon_1d"])
         _check(console, "predict: the loaded model repeats the evaluated scores bit for bit", same)

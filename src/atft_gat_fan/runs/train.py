@@ -52,8 +52,9 @@ def train(config: Config, console: Console, began: float | None = None) -> Path:
 
 
 def _seconds_left(config: Config, began: float | None) -> float | None:
-    now = time.monotonic()
-    return None if config.run.stop_after is None else seconds(config.run.stop_after) - now + (began or now)
+    if config.run.stop_after is None:
+        return None
+    return seconds(config.run.stop_after) - (0.0 if began is None else time.monotonic() - began)
 
 
 def _train_under(signals: StopSignals, config: Config, console: Console) -> Path:
@@ -152,7 +153,7 @@ def _train_metrics(result: FitResult) -> dict[str, Any]:
         "stopped": result.reason,
         "rollbacks": result.rollbacks,
         "relief": _relief(result),
-        "numerics": numerics_stamp(compiled=result.model.compiled),
+        "numerics": numerics_stamp(result.model),
     }
 
 

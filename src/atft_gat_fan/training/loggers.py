@@ -1,5 +1,6 @@
 """One logging call, sinks behind it. A sink that fails is dropped with one warning; training goes on."""
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -23,17 +24,26 @@ class Sink(Protocol):
 
 
 class JsonlSink:
-    """The record: one JSON object a line (`time`, `event`, `step`, values; NaN as null), on the disk after `write`."""
+    """The record: one JSON object a line (`time`, `event`, `step`, values; NaN as null), on the disk after `write`.
+
+    Raises OSError where a line does not fit on the disk, of which nothing is left then.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab+")
+        # A link would have something else than the record cut and written to. Without a buffer, because what a full
+        # disk leaves in one would be tried again, and fail again, as the file is closed.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+        self._file = open(descriptor, "ab+", buffering=0)  # noqa: SIM115 - closed by `close`
         self._drop_torn_line()
 
     def write(self, event: str, step: int, values: dict[str, Any]) -> None:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = strict_json({"time": time, "event": event, "step": step, **values})
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
+        content = line.encode() + b"\n"
+        before = os.fstat(self._file.fileno()).st_size
+        if self._file.write(content) != len(content):
+            self._file.truncate(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

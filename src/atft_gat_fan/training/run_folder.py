@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from atft_gat_fan.errors import AtftError, ConfigError, DataError, InterruptedRu
 
 LOCK = ".lock"
 STATE = "run_state.json"
+SUPERVISOR = "supervisor.json"
 # All that a run writes: `clear` deletes these names and nothing else, so a mistyped run.dir loses no one's files.
 CONTENT = (
     "config.yaml",
@@ -36,7 +37,7 @@ CONTENT = (
     "model",
     "predictions.parquet",
     "baselines.parquet",
-    "supervisor.json",
+    SUPERVISOR,
     "metrics.json",
     "report.html",
     STATE,
@@ -65,7 +66,8 @@ class RunFolder:
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / LOCK).open("a+")
+            # A link would have something else than the lock overwritten.
+            self._lock = os.fdopen(os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
         except OSError as error:
             raise StorageError(
                 f"{self.path}: expected a writable run folder, found {error.strerror}; choose another run.dir"
@@ -81,9 +83,11 @@ class RunFolder:
                 f"{self.path}: expected a free run folder, found it in use by {holder}; "
                 "wait for that run, stop it, or choose another run.dir"
             ) from error
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._lock.flush()
+        # On a full disk the lock holds all the same, and the run's own files will tell of the disk.
+        with suppress(OSError):
+            self._lock.seek(0)
+            self._lock.truncate()
+            os.write(self._lock.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
 
     @property
     def checkpoints(self) -> Path:
@@ -142,17 +146,22 @@ class RunFolder:
         try:
             yield
         except InterruptedRunError as error:
-            self.write_state("interrupted", str(error), resumable=True)
+            self._write_end("interrupted", str(error), resumable=True)
             raise
         except AtftError as error:
             # The same configuration on the same data would fail the same way again.
             hopeless = isinstance(error, NonFiniteError | ConfigError | DataError)
-            self.write_state("failed", str(error), resumable=not hopeless)
+            self._write_end("failed", str(error), resumable=not hopeless)
             raise
         except BaseException as error:
-            self.write_state("failed", f"{type(error).__name__}: {error}", resumable=True)
+            self._write_end("failed", f"{type(error).__name__}: {error}", resumable=True)
             raise
         self.write_state("finished", "", resumable=False)
+
+    def _write_end(self, status: Literal["interrupted", "failed"], reason: str, resumable: bool) -> None:
+        # Why the run ended must not give way to why that could not be noted: without a note it counts as killed.
+        with suppress(StorageError):
+            self.write_state(status, reason, resumable)
 
     def close(self) -> None:
         """Let go of the folder. The lock file stays: deleting it would let two processes lock two files of one name."""
