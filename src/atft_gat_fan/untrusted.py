@@ -28,14 +28,14 @@ def open_plain(path: Path) -> int:
     raise OSError(errno.EINVAL, "something that is no plain file", str(path))
 
 
-def read_plain(path: Path, most_bytes: int) -> bytes:
+def read_plain(path: Path, most_bytes: int | None = None) -> bytes:
     """The content of a plain file. Raises OSError as `open_plain` does, and for one of more than `most_bytes`."""
     with open(open_plain(path), "rb") as file:
         found = os.fstat(file.fileno()).st_size
-        if found > most_bytes:
+        if most_bytes is not None and found > most_bytes:
             raise OSError(errno.EFBIG, f"{found} bytes where {most_bytes} are the most", str(path))
         # One that grows meanwhile is cut off, and then fails its checksum.
-        return file.read(most_bytes)
+        return file.read(found)
 
 
 def parse_json(content: bytes) -> Any:

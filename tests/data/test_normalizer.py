@@ -55,3 +55,23 @@ def test_another_panel_is_normalised_by_name(make_frame, make_store):
     assert_array_equal(aligned.apply(moved.column("features")), normalizer.apply(store.column("features")))
     with pytest.raises(DataError, match="f1"):
         normalizer.aligned_to(("f0", "f2"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mean": [0.0]}, "mean of shape"),
+        ({"mean": [[0.0] * 3]}, "mean of shape"),
+        ({"std": [1.0, 0.0, 1.0]}, "std"),
+        ({"std": [1.0, float("nan"), 1.0]}, "std"),
+        ({"mean": [1.0, float("inf"), 1.0]}, "mean"),
+        ({"counts": [1, 0, 1]}, "counts"),
+        ({"feature_names": ["f0", "f1", "elsewhere"]}, "not in input_names"),
+        ({"input_names": ["f0", "f1", "f1"]}, "repeat"),
+        ({"input_names": "f0"}, "list of names"),
+    ],
+)
+def test_statistics_that_would_make_nan_or_other_columns_are_refused(make_frame, make_store, change, message):
+    body = fit_normalizer(make_store(make_frame()), TRAIN, strict=True).to_json()
+    with pytest.raises((ValueError, TypeError), match=message):
+        Normalizer.from_json(body | change)

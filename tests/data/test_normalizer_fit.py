@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -176,3 +177,15 @@ def test_statistics_of_other_days_another_store_or_another_strictness_are_not_ta
 def test_a_file_that_cannot_be_written_is_named(make_frame, make_store, tmp_path):
     with pytest.raises(StorageError, match=r"missing/normalizer\.json"):
         kept_normalizer(tmp_path / "missing" / "normalizer.json", make_store(make_frame()), TRAIN, strict=True)
+
+
+def test_forged_statistics_are_written_anew(make_frame, make_store, tmp_path):
+    """Key and checksum are right, and the values could not be."""
+    store, file = make_store(make_frame()), tmp_path / "normalizer.json"
+    honest = kept_normalizer(file, store, TRAIN, strict=True)
+    body = json.loads(file.read_bytes())
+    del body["sha256"]
+    body["normalizer"]["std"][0] = 0.0
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    file.write_text(json.dumps({**body, "sha256": digest}))
+    assert kept_normalizer(file, store, TRAIN, strict=True).to_json() == honest.to_json()

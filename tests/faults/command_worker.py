@@ -7,9 +7,9 @@ a mount namespace of its own, so that what it mounts is seen by its jobs alone a
     {"atft": [arguments]}               the command; the answer: exit code, standard output and error, seconds
     {"python": code}                    code in a fork; the answer likewise
 
-and the last two may say: "memory": bytes of address space to be had beyond those in use, "privileged": false (modes bind even root),
-"network": false (a network namespace without any), "environment": variables, "before": code run in the fork first,
-"timeout": seconds.
+and the last two may say: "memory": bytes of address space to be had beyond those in use, "privileged": false (modes
+bind even root), "network": false (a network namespace without any), "environment": variables, "before": code run in
+the fork first, "timeout": seconds.
 """
 
 import contextlib

@@ -5,6 +5,7 @@ It fills up at the very moment that a file is opened to be written, and stays so
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,10 @@ sys.addaudithook(audit)
 FULL = "FULL 28"
 
 
+def slow(*cases: str) -> list[Any]:
+    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
+
+
 def filling(disk: Path, at: str, until: str = "") -> str:
     """Fills `disk` as a file with `at` in its path is opened to be written; space is made as one with `until` is."""
     return FILL.format(filler=str(disk / "filler"), at=at, until=until)
@@ -52,7 +57,7 @@ def disk(commands, tmp_path):
 
 
 @pytest.mark.fault("disk full during a checkpoint", "74; the one before loads; same bits once there is space")
-@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "manifest.json"])
+@pytest.mark.parametrize("file", ["optimizer.safetensors", *slow("model.safetensors", "manifest.json")])
 def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(file, commands, small_run, disk, tmp_path, struck):
     inside, outside = disk
     command = ["train", *small_run.arguments, *small_run.places(tmp_path / "cache", inside / "run")]
@@ -62,24 +67,18 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(file, commands, sm
     answer.refused(74, "step_00000004", "No space left", "free space")
     kept = [path.name for path in (outside / "run" / "checkpoints").iterdir()]
     assert kept == ["step_00000002_epoch_0000"]
+    commands.atft(*command).refused(74, "No space left", "free space")
     (outside / "filler").unlink()
     commands.atft(*command).succeeded()
     assert events(outside / "run", "start")[-1]["resumed_from"] == 2
     assert weights(outside / "run") == weights(small_run.folder)
 
 
-RESULTS = [
-    "weights.safetensors",
-    "model.json",
-    "metrics.json",
-    "predictions.parquet",
-    "baselines.parquet",
-    "report.html",
-]
+RESULTS = ["weights.safetensors", "model.json", "predictions.parquet", "baselines.parquet", "report.html"]
 
 
 @pytest.mark.fault("disk full as a result is written", "74; no retraining once there is space")
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("name", ["metrics.json", *slow(*RESULTS)])
 def test_a_result_that_does_not_fit_is_written_later(name, commands, small_run, disk, tmp_path, struck):
     inside, outside = disk
     command = ["train", *small_run.arguments, *small_run.places(tmp_path / "cache", inside / "run")]
@@ -127,6 +126,7 @@ def test_a_store_that_does_not_fit_is_none(commands, small_run, tmp_path, struck
     commands.atft("data", "check", store).succeeded()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("disk full as a graph is cached", "training goes on without its cache, same bits")
 def test_a_graph_that_cannot_be_cached_is_kept_in_memory(commands, small_run, tmp_path, struck):
     inside = tmp_path / "disk"

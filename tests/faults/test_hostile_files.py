@@ -59,7 +59,13 @@ def predict(commands, small_run, run, tmp_path):
 def edit(file: Path, change: Callable[[dict], object]) -> None:
     body = json.loads(file.read_bytes())
     change(body)
-    file.write_text(json.dumps(body))
+    # Who forges a file forges its checksum as well.
+    file.write_text(json.dumps({**body, "sha256": sealed_as_it_is(body)}))
+
+
+def sealed_as_it_is(body: dict) -> str:
+    values = {key: body[key] for key in body if key != "sha256"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def spec(**values: object) -> Callable[[dict], object]:
@@ -278,6 +284,18 @@ def test_a_manifest_that_cannot_be_is_refused(name, honest_store, commands, tmp_
     change(body)
     (store / "manifest.json").write_bytes(_canonical({**body, "sha256": _digest(body)}))
     struck(refused_quickly(commands.atft("data", "check", store, **LIMITS), 65, word))
+
+
+@pytest.mark.fault("a store without the facts about its features", "refused (65)")
+def test_a_store_that_says_too_little_is_not_trained_on(honest_store, commands, small_run, tmp_path, struck):
+    store = Path(shutil.copytree(honest_store, tmp_path / "store"))
+    body = json.loads((store / "manifest.json").read_bytes())
+    del body["sha256"]
+    body["metadata"] = {}
+    (store / "manifest.json").write_bytes(_canonical({**body, "sha256": _digest(body)}))
+    places = [f"data.source={store}", f"data.horizons={json.dumps(body['horizons'], separators=(',', ':'))}"]
+    answer = commands.atft("train", *small_run.arguments, *places, f"run.dir={tmp_path / 'run'}", **LIMITS)
+    struck(refused_quickly(answer, 65, "manifest.json", "features"))
 
 
 @pytest.mark.fault(

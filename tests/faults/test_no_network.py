@@ -23,6 +23,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault("no network", "train, evaluate, report, predict work and try none")
 def test_every_command_works_without_a_network(commands, small_run, tmp_path, struck):
     struck("101" in commands.python(PROOF, network=False).out or "99" in commands.python(PROOF, network=False).out)

@@ -48,6 +48,7 @@ def test_a_folder_that_may_not_be_written_is_named(place, commands, small_run, t
     assert not list((tmp_path / "closed").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.fault("TMPDIR on another file system", "everything works, same bits")
 def test_nothing_of_ours_is_moved_from_one_file_system_to_another(commands, small_run, tmp_path, struck):
     disks = [tmp_path / name for name in ("temporary", "cache", "run")]

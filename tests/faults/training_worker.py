@@ -12,6 +12,7 @@ are what `strikes.Disk` saw of the files (of a training that came to its end).
 
 import io
 import json
+import math
 import os
 import runpy
 import signal
@@ -19,6 +20,7 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +39,39 @@ from atft_gat_fan.types import DayBatch
 TINY = runpy.run_path(str(Path(__file__).parents[1] / "training" / "conftest.py"))
 
 
+@dataclass(frozen=True)
+class Poison:
+    """Batches without a finite number: the `batch`-th, or all once a checkpoint of `from_step` is there, until training
+    has gone back `until_return` times. The latter does not depend on how often the process was killed.
+    """
+
+    batch: int | None = None
+    from_step: int | None = None
+    until_return: int = 1
+
+    def acts(self, checkpoints: Path, batches: int) -> bool:
+        if self.from_step is None:
+            return batches == self.batch
+        names = [path.name.split("_") for path in checkpoints.glob("step_*")]
+        returns = max((int(name[5]) for name in names if len(name) > 4), default=0)
+        return returns < self.until_return and max((int(name[1]) for name in names), default=0) >= self.from_step
+
+
 class StruckMarket(TINY["TinyMarket"]):  # type: ignore[misc]
-    """Tells the strike when a batch is asked for, and when it is moved."""
+    """Tells the strike when a batch is asked for, and when it is moved; poisons batches."""
 
     strike: Strike
+    poison = Poison()
+    batches = 0
 
     def batch(self, first: int, count: int) -> DayBatch:
         loader = threading.current_thread() is not threading.main_thread()
         self.strike.reach("loader" if loader else "batch")
-        return super().batch(first, count)
+        self.batches += 1
+        batch: DayBatch = super().batch(first, count)
+        if self.poison.acts(self.strike.run / "checkpoints", self.batches):
+            return replace(batch, features=torch.full_like(batch.features, math.nan))
+        return batch
 
     def to_device(self, batch: DayBatch, device: torch.device) -> DayBatch:
         self.strike.reach("device")
@@ -56,6 +82,7 @@ def train(run: Path, strike: Strike, settings: dict[str, Any]) -> None:
     market = StruckMarket()
     market.strike = strike
     disk = Disk(strike)
+    market.poison = Poison(**settings.pop("poison", {}))
     ema = EmaPlan(**settings["ema"]) if "ema" in settings else None
     with StopSignals() as signals, RunFolder(run) as folder, folder.recording():
         result = fit(
@@ -113,7 +140,7 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
         return {"ending": ending(job["kill"])}
     run = Path(job["run"])
     process = forked(job)
-    if job["strike"] is not None and job["strike"]["act"] == "wait":
+    if job["strike"] is not None and job["strike"].get("act") == "wait":
         while not (run / "struck.jsonl").exists():
             time.sleep(0.01)
         return {"waiting": process}

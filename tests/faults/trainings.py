@@ -89,7 +89,7 @@ class Run:
         progress = json.loads((last / "progress.json").read_text())
         counters = {key: value for key, value in progress.pop("history").items() if key not in TIMES}
         curves = {
-            kind: sorted({(event["step"], *(event[key] for key in keys)) for event in self.events(kind)})
+            kind: sorted({str([event["step"], *(event[key] for key in keys)]) for event in self.events(kind)})
             for kind, keys in CURVES.items()
         }
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files} | {

@@ -11,11 +11,14 @@ from safetensors.torch import load_file
 
 from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.config.schema import DataConfig, GraphConfig
+from atft_gat_fan.data.durable_files import sealed
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import StorageError
 from atft_gat_fan.inference import bundle as bundle_module
 from atft_gat_fan.inference.bundle import Bundle, apply_numerics, load_bundle, write_bundle
+from atft_gat_fan.models.chunks import Chunks
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.models.onednn import use_onednn
 
 SPEC = ModelSpec(
     num_features=3, horizons=(1, 5), window=6, num_categories=2, num_covariates=1, hidden_size=8, variable_size=4,
@@ -74,6 +77,27 @@ def test_a_model_computes_as_it_was_evaluated(compiled: bool, model: ATFT_GAT_FA
     assert bundle.model.compiled is compiled
 
 
+def test_a_model_trained_in_pieces_computes_in_those_pieces(model: ATFT_GAT_FAN, tmp_path: Path):
+    model.chunks = Chunks(stocks=32, queries=64)
+    write_bundle(tmp_path, model=model, **RECIPE)
+    bundle = load_bundle(tmp_path)
+    assert bundle.model.chunks == Chunks()
+    apply_numerics(bundle, warn=pytest.fail)
+    assert bundle.model.chunks == model.chunks
+    assert torch.backends.mkldnn.enabled == bundle.numerics["onednn"]
+
+
+def test_without_onednn_it_computes_so_again(model: ATFT_GAT_FAN, tmp_path: Path):
+    use_onednn(False)
+    try:
+        write_bundle(tmp_path, model=model, **RECIPE)
+        use_onednn(True)
+        apply_numerics(load_bundle(tmp_path), warn=pytest.fail)
+        assert not torch.backends.mkldnn.enabled
+    finally:
+        use_onednn(True)
+
+
 def test_a_compiled_model_without_a_compiler_is_used_as_it_is_and_that_is_said(
     model: ATFT_GAT_FAN, tmp_path: Path, monkeypatch
 ):
@@ -110,6 +134,14 @@ def test_damaged_weights_are_noticed(folder: Path):
         load_bundle(folder)
 
 
+def test_a_description_with_another_digit_is_noticed(folder: Path):
+    description = json.loads((folder / "model.json").read_text())
+    description["normalizer"]["std"][0] += 0.01
+    (folder / "model.json").write_text(json.dumps(description))
+    with pytest.raises(StorageError, match=r"model\.json.*checksum"):
+        load_bundle(folder)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -119,11 +151,12 @@ def test_damaged_weights_are_noticed(folder: Path):
         {"data": {"window": 6, "unheard_of": 1}},
         {"normalizer": {}},
         {"static_categories": None},
+        {"unheard_of": 1},
     ],
 )
 def test_a_description_that_is_not_one_is_refused(folder: Path, change: dict):
     description = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(description | change))
+    (folder / "model.json").write_text(json.dumps(sealed(description | change)))
     with pytest.raises(StorageError, match=r"model\.json"):
         load_bundle(folder)
 
@@ -150,7 +183,7 @@ def test_a_bundle_from_before_the_improvements_is_the_network_without_them(folde
     assert len(newer) == 6
     for name in newer:
         del description["spec"][name]
-    del description["raw_weights_sha256"]
+    del description["raw_weights_sha256"], description["sha256"]
     (folder / "model.json").write_text(json.dumps(description))
     bundle = load_bundle(folder)
     assert bundle.spec == SPEC

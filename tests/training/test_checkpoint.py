@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from atft_gat_fan.data.durable_files import sealed
 from atft_gat_fan.errors import NonFiniteError, StorageError
 from atft_gat_fan.training import checkpoint
 from atft_gat_fan.training.checkpoint import (
@@ -214,7 +215,7 @@ def test_a_manifest_cannot_point_outside_its_folder(tmp_path):
     outside.write_bytes((path / "model.safetensors").read_bytes())
     (path / "model.safetensors").unlink()
     manifest["files"]["../outside.safetensors"] = manifest["files"]["model.safetensors"]
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "manifest.json").write_text(json.dumps(sealed(manifest)))
     with pytest.raises(StorageError, match=r"model\.safetensors"):
         load_newest(tmp_path, refuse)
 
@@ -223,7 +224,15 @@ def test_an_unknown_format_is_named(tmp_path):
     path = save_checkpoint(tmp_path, state(10))
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps({**manifest, "format": 99}))
-    with pytest.raises(StorageError, match="expected checkpoint format 1, found 99"):
+    with pytest.raises(StorageError, match="expected checkpoint format 2, found 99"):
+        load_newest(tmp_path, refuse)
+
+
+def test_a_manifest_with_another_digit_is_damaged(tmp_path):
+    path = save_checkpoint(tmp_path, state(10))
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**manifest, "step": 11}))
+    with pytest.raises(StorageError, match=r"manifest\.json: it does not match its own checksum"):
         load_newest(tmp_path, refuse)
 
 

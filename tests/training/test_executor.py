@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_leaves
 
 from atft_gat_fan.config.plan import EmaPlan, ExecutorPlan
 from atft_gat_fan.errors import MemoryLimitError
+from atft_gat_fan.models.onednn import use_onednn
 from atft_gat_fan.training.executor import make_executor
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import build_optimizer, optimizer_tensors
-from atft_gat_fan.training.out_of_memory import use_onednn
 from atft_gat_fan.training.relief import Relief
 from atft_gat_fan.training.runtime import make_runtime
 from atft_gat_fan.training.step import TrainStep, UpdateLostError

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from atft_gat_fan.errors import ConfigError
 
 MOST_BYTES = 1 << 20
-MOST_VALUES = 100_000
+MOST_VALUES = 20_000
 MOST_LEVELS = 50
 
 
@@ -69,7 +69,6 @@ def _require_small(text: str) -> None:
             own, size = None, sizes[event.anchor]
         else:
             own, size = event.anchor, 1
-            sizes[own] = 0
         for anchor in {*opened, own}:
             sizes[anchor] += size
         total += size

@@ -107,6 +107,14 @@ def cached_store(config: Config, progress: Progress, *, need_labels: bool = True
                     mend="set data.horizons to those, or build the store again",
                 )
             )
+        if unknown := {"features", "warnings"} - store.metadata.keys():
+            raise DataError(
+                Problem(
+                    f"expected a store of `atft data build`, found none of {sorted(unknown)} in its metadata",
+                    where=str(store.path / MANIFEST),
+                    mend="build the store again",
+                )
+            )
         return store
     source = open_source(data)
     for labelled in (True,) if need_labels else (True, False):

@@ -1,8 +1,10 @@
 """Bytes that survive a crash: written, flushed to the disk, and visible whole or not at all."""
 
+import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,12 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values with a checksum of themselves beside them, under `sha256`; NaN as null."""
+    values: dict[str, Any] = json.loads(strict_json({key: body[key] for key in body if key != "sha256"}))
+    return {**values, "sha256": hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()}
 
 
 def strict_json(value: Any, indent: int | None = None) -> str:

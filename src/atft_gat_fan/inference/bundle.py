@@ -23,21 +23,27 @@ from torch import Tensor
 
 from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.config.schema import DataConfig, GraphConfig
-from atft_gat_fan.data.durable_files import replace_durably, strict_json
+from atft_gat_fan.data.durable_files import replace_durably, sealed
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import ConfigError, StorageError
 from atft_gat_fan.inference.weights_file import read_weights
+from atft_gat_fan.models.chunks import Chunks
 from atft_gat_fan.models.compiler import compiler_problem
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.models.onednn import use_onednn
 from atft_gat_fan.models.spec import require_configurable
 from atft_gat_fan.untrusted import parse_json, read_plain
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "weights.safetensors"
 RAW_WEIGHTS = "weights_raw.safetensors"
 DESCRIPTION = "model.json"
 MOST_DESCRIPTION_BYTES = 1 << 24
 MOST_COVARIATES = 64
+KEYS = {
+    "format", "weights_sha256", "raw_weights_sha256", "spec", "data", "graph", "normalizer", "static_categories",
+    "training", "numerics", "sha256",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def write_bundle(
         "normalizer": normalizer.to_json(),
         "static_categories": list(static_categories),
         "training": training,
-        "numerics": numerics_stamp(compiled=model.compiled),
+        "numerics": numerics_stamp(model),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +107,7 @@ def write_bundle(
         else:
             replace_durably(folder / RAW_WEIGHTS, raw)
         replace_durably(folder / WEIGHTS, weights)
-        replace_durably(folder / DESCRIPTION, strict_json(description, indent=2).encode())
+        replace_durably(folder / DESCRIPTION, json.dumps(sealed(description), indent=2).encode())
     except OSError as error:
         raise StorageError(
             f"{folder}: cannot write the model: {error.strerror}; free space or choose run.dir"
@@ -144,6 +150,16 @@ def load_bundle(folder: Path) -> Bundle:
     )
 
 
+class _Chunks(BaseModel):
+    """`models.chunks.Chunks`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stocks: Annotated[int, Field(ge=1)] | None = None
+    by_day: bool = False
+    queries: Annotated[int, Field(ge=1)] | None = None
+
+
 class _Numerics(BaseModel):
     """What of `numerics` is used; the rest is for people."""
 
@@ -151,6 +167,8 @@ class _Numerics(BaseModel):
 
     threads: Annotated[int, Field(ge=1, le=4096)]
     compiled: bool
+    onednn: bool
+    chunks: _Chunks
 
 
 @dataclass(frozen=True)
@@ -197,6 +215,11 @@ def _described(file: Path, raw: bytes) -> _Description:
             raise StorageError(
                 f"{file}: expected model format {FORMAT}, found {body['format']!r:.80}; use the release that wrote it"
             )
+        # Bundles from before there was a checksum have no such key.
+        if unknown := body.keys() - KEYS:
+            raise ValueError(f"unknown keys {', '.join(sorted(unknown))[:80]}")
+        if "sha256" in body and body != sealed(body):
+            raise ValueError("something else than its checksum is of")
         if unknown := body["spec"].keys() - {field.name for field in fields(ModelSpec)}:
             raise ValueError(f"spec has unknown keys {', '.join(sorted(unknown))[:80]}")
         return _Description(
@@ -222,10 +245,13 @@ def _reason(error: Exception) -> str:
 
 
 def apply_numerics(bundle: Bundle, warn: Callable[[str], None]) -> None:
-    """Let the bundle's model compute as the one that was evaluated, compiled if that was.
+    """Let the bundle's model compute as the one that was evaluated: in the same pieces, compiled if that was.
 
     Where this machine cannot compile, `warn` says so and the scores differ by rounding.
     """
+    bundle.model.chunks = Chunks(**bundle.numerics["chunks"])
+    if not bundle.numerics["onednn"]:
+        use_onednn(False)
     if not bundle.numerics["compiled"]:
         return
     problem = compiler_problem()
@@ -242,13 +268,15 @@ def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
     return save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
-def numerics_stamp(*, compiled: bool) -> dict[str, Any]:
-    """Versions and settings under which bits are comparable; `compiled`: by torch.compile."""
+def numerics_stamp(model: ATFT_GAT_FAN) -> dict[str, Any]:
+    """Versions and settings under which bits are comparable: of this process, and how the model computes."""
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "onednn": torch.backends.mkldnn.enabled,
         "dtype": "float32",
-        "compiled": compiled,
+        "compiled": model.compiled,
+        "chunks": asdict(model.chunks),
     }

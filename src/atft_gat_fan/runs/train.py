@@ -153,7 +153,7 @@ def _train_metrics(result: FitResult) -> dict[str, Any]:
         "stopped": result.reason,
         "rollbacks": result.rollbacks,
         "relief": _relief(result),
-        "numerics": numerics_stamp(compiled=result.model.compiled),
+        "numerics": numerics_stamp(result.model),
     }
 
 

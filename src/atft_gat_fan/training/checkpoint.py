@@ -21,10 +21,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from atft_gat_fan.data.durable_files import fsync_folder, write_durably
+from atft_gat_fan.data.durable_files import fsync_folder, sealed, write_durably
 from atft_gat_fan.errors import NonFiniteError, StorageError
+from atft_gat_fan.untrusted import parse_json, read_plain
 
-FORMAT = 1
+FORMAT = 2
+MOST_MANIFEST_BYTES = 1 << 16
 MODEL, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"
 PROGRESS, MANIFEST = "progress.json", "manifest.json"
 FILES = (MODEL, OPTIMIZER, BEST, PROGRESS)
@@ -188,7 +190,7 @@ def _write_files(folder: Path, state: TrainingState) -> None:
         "returns": state.returns,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
-    write_durably(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
+    write_durably(folder / MANIFEST, json.dumps(sealed(manifest), indent=2).encode())
     fsync_folder(folder)
 
 
@@ -211,13 +213,15 @@ def _verified_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """
     current = folder / MANIFEST
     try:
-        manifest = json.loads(current.read_bytes())
+        manifest = parse_json(read_plain(current, MOST_MANIFEST_BYTES))
         if manifest["format"] != FORMAT:
             raise DamagedCheckpointError(f"{current}: expected checkpoint format {FORMAT}, found {manifest['format']}")
+        if manifest != sealed(manifest):
+            raise DamagedCheckpointError(f"{current}: it does not match its own checksum")
         contents = {}
         for name in (*FILES, *(name for name in EMA_FILES if name in manifest["files"])):
             current = folder / name
-            contents[name] = current.read_bytes()
+            contents[name] = read_plain(current)
             if hashlib.sha256(contents[name]).hexdigest() != manifest["files"][name]:
                 raise DamagedCheckpointError(f"{current}: its bytes do not match the checksum in {MANIFEST}")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -231,7 +235,7 @@ def _read(folder: Path) -> TrainingState:
         return TrainingState(
             step=manifest["step"],
             epoch=manifest["epoch"],
-            returns=manifest.get("returns", 0),  # earlier releases never went back
+            returns=manifest["returns"],
             model=load_tensors(contents[MODEL]),
             optimizer=load_tensors(contents[OPTIMIZER]),
             best=load_tensors(contents[BEST]),

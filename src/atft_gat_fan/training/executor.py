@@ -12,6 +12,7 @@ from torch import Tensor
 from atft_gat_fan.errors import MemoryLimitError
 from atft_gat_fan.layers.graph_attention import CHUNK_LOGITS
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.models.onednn import use_onednn
 from atft_gat_fan.training.ema import EmaTeacher
 from atft_gat_fan.training.out_of_memory import (
     RanOut,
@@ -20,7 +21,6 @@ from atft_gat_fan.training.out_of_memory import (
     estimate_need,
     free_memory,
     kept_kernels,
-    use_onednn,
 )
 from atft_gat_fan.training.relief import Relief, Work, more_relief
 from atft_gat_fan.training.settings import TrainSettings

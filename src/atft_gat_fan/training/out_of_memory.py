@@ -16,6 +16,7 @@ from torch import Tensor
 
 from atft_gat_fan.models.chunks import Chunks
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.models.onednn import use_onednn
 from atft_gat_fan.training.relief import LEAST_STOCKS
 from atft_gat_fan.types import DayBatch, Neighbours, RandomKey
 
@@ -67,11 +68,6 @@ def attempt(work: Callable[[], T]) -> T | RanOut:
         if not is_out_of_memory(error):
             raise
         return RanOut((str(error) or type(error).__name__).splitlines()[0])
-
-
-def use_onednn(enabled: bool) -> None:
-    """Whether torch computes with oneDNN where it can, from now on and in all of the process."""
-    torch.backends.mkldnn.set_flags(enabled, _fp32_precision=None)  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -83,9 +83,11 @@ class RunFolder:
                 f"{self.path}: expected a free run folder, found it in use by {holder}; "
                 "wait for that run, stop it, or choose another run.dir"
             ) from error
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._lock.flush()
+        # On a full disk the lock holds all the same, and the run's own files will tell of the disk.
+        with suppress(OSError):
+            self._lock.seek(0)
+            self._lock.truncate()
+            os.write(self._lock.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
 
     @property
     def checkpoints(self) -> Path:
