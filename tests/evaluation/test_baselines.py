@@ -108,6 +108,27 @@ def test_the_same_inputs_give_the_same_bits(scores: dict[str, np.ndarray]) -> No
         np.testing.assert_array_equal(again, scores[name], err_msg=name)
 
 
+def test_being_told_of_the_progress_changes_nothing(scores: dict[str, np.ndarray]) -> None:
+    told: list[tuple[str, float]] = []
+    for name, values in scores_of(panel(), progress=lambda *share: told.append(share)).items():
+        np.testing.assert_array_equal(values, scores[name])
+    assert tuple(dict.fromkeys(name for name, _ in told)) == ALL
+    for name in ALL:
+        shares = [share for of, share in told if of == name]
+        assert shares == sorted(shares)
+        assert 0 <= shares[0] <= shares[-1] <= 1
+
+
+@pytest.mark.parametrize("name", ["ridge", "lightgbm"])
+def test_what_the_progress_raises_ends_a_fit(needs_lightgbm: None, name: str) -> None:
+    def stop(of: str, share: float) -> None:
+        if of == name and share > 0:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        scores_of(panel(), progress=stop)
+
+
 def test_absent_stocks_are_not_scored_and_present_ones_are(scores: dict[str, np.ndarray]) -> None:
     present = panel().present[110:]
     for name in ("reversal", "ridge", "lightgbm"):
