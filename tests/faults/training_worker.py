@@ -107,8 +107,9 @@ def ending(process: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def answer(job: dict[str, Any]) -> dict[str, Any]:
+def answer(job: dict[str, Any], waiting: set[int]) -> dict[str, Any]:
     if "kill" in job:
+        waiting.discard(job["kill"])
         os.kill(job["kill"], signal.SIGKILL)
         return {"ending": ending(job["kill"])}
     run = Path(job["run"])
@@ -116,6 +117,7 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     if job["strike"] is not None and job["strike"]["act"] == "wait":
         while not (run / "struck.jsonl").exists():
             time.sleep(0.01)
+        waiting.add(process)
         return {"waiting": process}
     code, points = ending(process), run / "points.json"
     return {
@@ -126,5 +128,9 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    waiting: set[int] = set()
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), flush=True)
+        print(json.dumps(answer(json.loads(line), waiting)), flush=True)
+    # A test that failed has left them.
+    for process in waiting:
+        os.kill(process, signal.SIGKILL)
