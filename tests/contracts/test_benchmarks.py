@@ -4,6 +4,7 @@ import ast
 import mmap
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from benchmarks import robustness
 from benchmarks.made_panel import panel_days, write_panel
 from benchmarks.measuring import (
     Figure,
@@ -164,6 +166,27 @@ def test_a_panel_too_large_for_the_disk_gets_fewer_features() -> None:
     assert wanted.fitting(10**12) == wanted
     fitted = wanted.fitting(24 * 10**9)
     assert fitted == Size(4000, 2500, 150)
+
+
+def test_a_steps_time_is_that_between_two_with_nothing_in_between() -> None:
+    times = [("train", 0.0), ("train", 0.5), ("checkpoint", 3.0), ("train", 3.1), ("train", 3.5)]
+    log = [{"event": event, "time": f"2026-01-01T00:00:0{second:.3f}+00:00"} for event, second in times]
+    assert robustness.step_seconds(log) == pytest.approx([0.5, 0.4])
+
+
+def test_the_line_of_a_log_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
+    assert robustness.read_events(tmp_path) == []
+    (tmp_path / "events.jsonl").write_text('{"event": "train"}\n{"event": "chec')
+    assert robustness.read_events(tmp_path) == [{"event": "train"}]
+
+
+def test_recovery_that_takes_longer_is_seen_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step's time stands for what the switch does to it: here twice the time."""
+    seconds = {("market",): 0.01, ("market", "recovery"): 0.02}
+    monkeypatch.setattr(robustness, "stepper", lambda overrides: lambda: time.sleep(seconds[tuple(overrides)]))
+    figure = robustness.readiness(["market"], ["recovery"], rounds=5)
+    assert figure.reached == "no"
+    assert 1.5 < float(figure.measured.split()[0]) < 2.5
 
 
 @pytest.mark.parametrize("module", ["training_speed", "__main__"])

@@ -44,6 +44,7 @@ def after(cls, name):
     setattr(cls, name, wrapped)
 
 after(ShardRows, "fill")
+after(StoreWriter, "shard")
 after(StoreWriter, "column")
 convert = conversion.convert
 convert(Config(data=DataConfig(source=source)), Path(out), lambda stage, share: reach(stage), shard_days=64)
@@ -55,7 +56,7 @@ POINTS = {
     "before staging": ("comparing with what is there", 2, False, 0),
     "in staging": ("sorting rows by day", 3, False, 0),
     "staged": ("writing the store", 1, True, 0),
-    "between shards": ("writing the store", 3, True, 2),
+    "between shards": ("shard", 3, True, 2),
     "in a shard": ("fill", 3, True, 2),
     "before the manifest": ("column", 1, True, 4),
 }

@@ -12,7 +12,10 @@ SLOW = pytest.mark.slow
 SAVED = "saved; exit 143, 130, 75; goes on to the same bits, no step done twice"
 
 
-def stopped_and_resumed(trainings: Trainings, struck, settings: dict, signal: str, code: int, **strike) -> None:
+def stopped_and_resumed(
+    trainings: Trainings, struck, settings: dict, signal: str, code: int, *, last_step: int, **strike
+) -> None:
+    """The signal comes in step `last_step`, or in the validation or save after it: none comes after that one."""
     run, (straight, _) = trainings.at(f"{signal} {strike} {len(settings)}"), trainings.undisturbed(settings)
     stopped = trainings.start(run, settings, **strike, act=signal)
     struck(run.struck)
@@ -22,6 +25,7 @@ def stopped_and_resumed(trainings: Trainings, struck, settings: dict, signal: st
     assert (run.error["state"]["status"], run.error["state"]["resumable"]) == ("interrupted", True)
     assert trainings.start(run, settings).code == 0
     assert run.starts[-1] == stopped.newest
+    assert max(run.steps[0], default=0) in (last_step - 1, last_step)
     steps = [step for done in run.steps for step in done]
     assert steps == list(range(1, straight.steps[0][-1] + 1))
     assert [event["epoch"] for event in run.events("valid")] == [1, 2]
@@ -31,13 +35,13 @@ def stopped_and_resumed(trainings: Trainings, struck, settings: dict, signal: st
 @pytest.mark.fault("SIGTERM, SIGINT, SIGUSR1 as a step begins", SAVED)
 @pytest.mark.parametrize(("signal", "code"), STOPS)
 def test_stopped_as_a_step_begins(trainings: Trainings, struck, signal: str, code: int) -> None:
-    stopped_and_resumed(trainings, struck, SETTINGS, signal, code, place="batch", n=6)
+    stopped_and_resumed(trainings, struck, SETTINGS, signal, code, place="batch", n=6, last_step=6)
 
 
 @pytest.mark.fault("SIGTERM, SIGINT, SIGUSR1 between the micro-batches of a step", SAVED)
 @pytest.mark.parametrize(("signal", "code"), [STOPS[0], *(pytest.param(*stop, marks=SLOW) for stop in STOPS[1:])])
 def test_stopped_between_micro_batches(trainings: Trainings, struck, signal: str, code: int) -> None:
-    stopped_and_resumed(trainings, struck, TWO_BATCHES, signal, code, place="device", n=6)
+    stopped_and_resumed(trainings, struck, TWO_BATCHES, signal, code, place="device", n=6, last_step=3)
 
 
 @pytest.mark.fault("SIGTERM, SIGINT, SIGUSR1 in the forward or backward pass, before or after the update", SAVED)
@@ -51,7 +55,7 @@ def test_stopped_between_micro_batches(trainings: Trainings, struck, signal: str
     ],
 )
 def test_stopped_within_a_step(trainings: Trainings, struck, signal: str, code: int, place: str) -> None:
-    stopped_and_resumed(trainings, struck, SETTINGS, signal, code, place=place, n=6)
+    stopped_and_resumed(trainings, struck, SETTINGS, signal, code, place=place, n=6, last_step=6)
 
 
 @pytest.mark.fault("SIGTERM, SIGINT, SIGUSR1 during validation", SAVED)
@@ -60,14 +64,14 @@ def test_stopped_within_a_step(trainings: Trainings, struck, signal: str, code: 
     [pytest.param(*STOPS[0], 11, marks=SLOW), (*STOPS[1], 12), pytest.param(*STOPS[2], 14, marks=SLOW)],
 )
 def test_stopped_in_a_validation(trainings: Trainings, struck, signal: str, code: int, n: int) -> None:
-    stopped_and_resumed(trainings, struck, SETTINGS, signal, code, place="batch", n=n)
+    stopped_and_resumed(trainings, struck, SETTINGS, signal, code, place="batch", n=n, last_step=10)
 
 
-@pytest.mark.fault("SIGTERM during a save", SAVED)
+@pytest.mark.fault("SIGTERM during a save", "saved; exit 143; goes on to the same bits, no step done twice")
 def test_stopped_in_a_save(trainings: Trainings, struck) -> None:
     points = trainings.undisturbed()[1].points
-    rename = next(number for number, label in enumerate(points, 1) if label.startswith("rename checkpoints"))
-    stopped_and_resumed(trainings, struck, SETTINGS, "SIGTERM", 143, place="disk", n=rename)
+    rename = 1 + points.index("rename checkpoints/.step_00000004_epoch_0000.tmp")
+    stopped_and_resumed(trainings, struck, SETTINGS, "SIGTERM", 143, place="disk", n=rename, last_step=4)
 
 
 @pytest.mark.fault("SIGTERM twice in a row", "exit 143 at once; goes on from the newest checkpoint, to the same bits")

@@ -134,8 +134,9 @@ def ending(process: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def answer(job: dict[str, Any]) -> dict[str, Any]:
+def answer(job: dict[str, Any], waiting: set[int]) -> dict[str, Any]:
     if "kill" in job:
+        waiting.discard(job["kill"])
         os.kill(job["kill"], signal.SIGKILL)
         return {"ending": ending(job["kill"])}
     run = Path(job["run"])
@@ -143,6 +144,7 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     if job["strike"] is not None and job["strike"].get("act") == "wait":
         while not (run / "struck.jsonl").exists():
             time.sleep(0.01)
+        waiting.add(process)
         return {"waiting": process}
     code, points = ending(process), run / "points.json"
     return {
@@ -153,5 +155,9 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    waiting: set[int] = set()
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), flush=True)
+        print(json.dumps(answer(json.loads(line), waiting)), flush=True)
+    # A test that failed has left them.
+    for process in waiting:
+        os.kill(process, signal.SIGKILL)
