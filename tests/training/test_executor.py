@@ -454,3 +454,34 @@ def test_while_memory_suffices_on_trains_the_bits_of_off(bench, market):
     scores = [each.executor.score(each.weights.evaluated, [market.batch(46, 7)]) for each in (on, off)]
     assert scores[0] == scores[1]
     assert on.told == []
+
+
+class TestReading:
+    def test_a_batch_is_read_again_once_memory_is_freed(self, bench, market):
+        executor = bench().executor
+        tried = []
+
+        def read():
+            tried.append(1)
+            if len(tried) == 1:
+                raise MemoryError("Unable to allocate 3 GiB")
+            return market.batch(10, 4)
+
+        assert executor.load(read).num_days == 4
+        assert executor.relief == Relief(), "of computing, nothing has to change"
+
+    @pytest.mark.parametrize("kind", ["robust", "plain"])
+    def test_one_that_never_can_be_is_named(self, bench, kind):
+        def read():
+            raise MemoryError("Unable to allocate 3 GiB")
+
+        with pytest.raises(MemoryLimitError, match=r"allocate 3 GiB(?s:.)*batch_size") as caught:
+            bench(kind=kind).executor.load(read)
+        assert caught.value.exit_code == 69
+
+    def test_other_errors_pass_through(self, bench):
+        def read():
+            raise ValueError("no such day")
+
+        with pytest.raises(ValueError, match="no such day"):
+            bench().executor.load(read)

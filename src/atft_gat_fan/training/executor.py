@@ -53,6 +53,10 @@ class Executor(Protocol):
         """
         ...
 
+    def load(self, read: Callable[[], DayBatch]) -> DayBatch:
+        """A batch as it is read, in any thread. Raises MemoryLimitError."""
+        ...
+
     def rehearse(self, batches: Sequence[DayBatch]) -> None:
         """Compute what a step on these batches would, and change nothing. Raises MemoryLimitError."""
         ...
@@ -116,6 +120,9 @@ class PlainExecutor:
             return self._or_fail(lambda: self._computing.train_step(batches, step))
         except UpdateLostError as error:
             self._fail(str(error))
+
+    def load(self, read: Callable[[], DayBatch]) -> DayBatch:
+        return self._or_fail(read)
 
     def rehearse(self, batches: Sequence[DayBatch]) -> None:
         self._or_fail(lambda: self._computing.train_step.rehearse(batches))
@@ -192,6 +199,19 @@ class RobustExecutor:
             lost = str(error)
         self._grow(RanOut(lost), train_step.model, batches, in_update=True)
         raise UpdateLostError(lost)
+
+    def load(self, read: Callable[[], DayBatch]) -> DayBatch:
+        batch = attempt(read)
+        if isinstance(batch, RanOut):
+            free_memory()
+            batch = attempt(read)
+        if isinstance(batch, RanOut):
+            raise MemoryLimitError(
+                f"expected batches that can be read into memory, found {available_memory(torch.device('cpu'))} for one "
+                f"of {self._settings.batch_size} days: {batch.message}. The checkpoints are kept; batch_size and "
+                "data.num_workers say how much is read at once"
+            )
+        return batch
 
     def rehearse(self, batches: Sequence[DayBatch]) -> None:
         train_step = self._computing.train_step

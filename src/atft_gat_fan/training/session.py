@@ -175,7 +175,7 @@ class Session:
         self._display.message("compiling the network: up to some minutes the first time, less once it is cached")
         began = time.monotonic()
         first, *_ = step_groups(self._data, self._settings, epoch=0)[0]
-        self._executor.rehearse([self._data.batch(*first)])
+        self._executor.rehearse(list(self._batches([first])))
         self._executor.score(self._weights.evaluated, self._batches(self._data.valid_blocks()[:1]))
         self._log("compile", seconds=time.monotonic() - began)
 
@@ -205,7 +205,8 @@ class Session:
                 self._save()
 
     def _batches(self, blocks: Sequence[tuple[int, int]]) -> Iterator[DayBatch]:
-        return prefetch([partial(self._data.batch, *block) for block in blocks], self._settings.num_workers)
+        tasks = [partial(self._executor.load, partial(self._data.batch, *block)) for block in blocks]
+        return prefetch(tasks, self._settings.num_workers)
 
     def _account(self, report: StepReport, batches: Sequence[DayBatch]) -> None:
         """Count the step. Too many non-finite ones in a row send training back, or end it."""
