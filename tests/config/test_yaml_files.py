@@ -20,12 +20,13 @@ def test_anchors_and_aliases_are_yaml_like_any_other(read):
 
 
 def test_an_alias_counts_as_all_that_it_stands_for(read):
-    """One list of 100 values, written out 999 times: as many as may be. With one more it is refused."""
+    """A list of 100 values is 101, wherever it stands: as many as may be are read, with one more it is refused."""
     values = f"a: &a [{', '.join(['1'] * 100)}]\n"
-    few = MOST_VALUES // 101 - 1
+    others = 1 + 2 + 101 + 1  # the file, both keys, the list itself, and the one around its aliases
+    few = (MOST_VALUES - others) // 101
     read(values + f"b: [{', '.join(['*a'] * few)}]")
     with pytest.raises(ConfigError, match=str(MOST_VALUES)):
-        read(values + f"b: [{', '.join(['*a'] * (few + 2))}]")
+        read(values + f"b: [{', '.join(['*a'] * (few + 1))}]")
 
 
 def test_levels_are_counted(read):
