@@ -19,7 +19,7 @@ ONCE = {
     "average": ["nth", "_foreach_lerp_.Scalar", 4],
 }
 LARGEST = 400_000  # bytes: what the LSTM keeps of 2 days; of a whole batch of 8 it is 1.3 MB
-LEAST = 6_000  # less than the LSTM of a network this small needs for 32 stocks of one day
+LEAST = 12_000  # less than the LSTM of a network this small needs for 32 stocks of one day
 BIG = {**SETTINGS, "max_steps": 2}
 BIG_STOCKS = 3000
 
