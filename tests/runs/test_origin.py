@@ -51,7 +51,7 @@ def test_the_same_data_go_on(run: Path) -> None:
             {"days": STORE["days"][:-1]},
             "days: 22 from 2020-01-01 to 2020-01-22 there, 21 from 2020-01-01 to 2020-01-21",
         ),
-        ({"fingerprint": "g"}, "(values)"),
+        ({"fingerprint": "g"}, "(values of the source)"),
     ],
     ids=str,
 )

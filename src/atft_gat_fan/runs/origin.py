@@ -49,7 +49,7 @@ def data_facts(store: Store, split: Split) -> dict[str, Any]:
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Each difference in words, from what was there to what is now."""
-    return list(_differences(there, now)) or ["values"]
+    return list(_differences(there, now)) or ["values of the source"]
 
 
 def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
