@@ -139,13 +139,13 @@ def test_a_resumed_run_ends_with_the_same_bits(source, tmp_path):
     straight = fitted(assembled(*source, ONLINE), tmp_path / "straight").state_dict()
     folder, statistics = tmp_path / "killed", tmp_path / "normalizer.json"
     overrides = [*source, ONLINE, "train.checkpoint_every=7", "data.num_workers=2"]
-    assembly = assembled(*overrides, settle=lambda store, split: statistics)
+    assembly = assembled(*overrides, statistics=statistics)
     settings = TrainSettings.from_config(assembly.config, assembly.plan, None)
     with RunFolder(folder) as opened, pytest.raises(InterruptedRunError), pytest.warns(UserWarning, match="loader"):
         fit(build_model(assembly), KilledAt(assembly, 31), settings, opened, Console(file=io.StringIO()), StopSignals())
     assert statistics.exists()
     assert list((folder / "checkpoints").iterdir()), "there is something to resume from"
-    resumed = fitted(assembled(*overrides, settle=lambda store, split: statistics), folder).state_dict()
+    resumed = fitted(assembled(*overrides, statistics=statistics), folder).state_dict()
     for name, tensor in straight.items():
         assert torch.equal(resumed[name], tensor), name
 
