@@ -32,7 +32,7 @@ test: setup-dev  ## the quick tests
 	$(BIN)/pytest -n $(JOBS) -m "not slow"
 
 test-slow: setup-dev  ## the slow tests
-	$(BIN)/pytest -n $(JOBS) -m slow
+	$(BIN)/pytest -n $(JOBS) -m "slow and not exhaustive"
 
 faults: setup-dev  ## every fault test, slow ones too; the matrix is printed and goes into docs/robustness.md
 	$(BIN)/pytest -n $(JOBS) tests/faults --fault-matrix docs/robustness.md

@@ -121,9 +121,11 @@ class Disk:
         if not self._mine(path):
             return
         if event == "open":
-            mode = arguments[1] or "r"
-            if set(mode) & set("wax+"):
-                self._flushed[path] = 0 if "w" in mode or not os.path.exists(path) else os.path.getsize(path)
+            # `os.open` tells flags alone, `open` with a mode both.
+            flags = arguments[2]
+            if flags & (os.O_WRONLY | os.O_RDWR):
+                kept = not flags & os.O_TRUNC and os.path.exists(path)
+                self._flushed[path] = os.path.getsize(path) if kept else 0
                 self._point("write", path)
             else:
                 self._point("read", path)

@@ -121,7 +121,7 @@ def test_killed_at_each_kind_of_touching_a_file(trainings: Trainings, struck) ->
 
 @pytest.mark.slow
 @pytest.mark.fault(WRITES, SAME_BITS)
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, 4))])
 def test_killed_at_every_touch_of_a_file(trainings: Trainings, struck, part: int) -> None:
     points = disk_points(trainings)
     rest = [number for number in points if number not in kinds(points)]
