@@ -179,3 +179,13 @@ def test_size_on_overlapping_labels() -> None:
 def test_what_is_there_is_found() -> None:
     # Four standard errors of the mean: sqrt(1.3 / 0.7) (AR(1)) x sqrt(0.5^2 + 1 / 5) / sqrt(200) = 0.065.
     assert rejections(num_seeds=5, num_days=200, trials=60, shift=0.26) >= 50
+
+
+@pytest.mark.slow
+def test_a_mean_on_the_margin_is_seldom_called_equivalent_and_nothing_at_all_often() -> None:
+    rng = np.random.default_rng(10)
+    panels = [0.02 * paired_differences(rng, 5, 600, seed=1.0) for _ in range(400)]
+    border = sum(equivalence(panel + 0.003, 1, 0, num_resamples=399).equivalent for panel in panels)
+    inside = sum(equivalence(panel, 1, 0, num_resamples=399).equivalent for panel in panels)
+    assert border <= binom.ppf(0.999, 400, 0.05)
+    assert inside >= 0.7 * 400

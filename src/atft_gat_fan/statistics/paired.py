@@ -66,9 +66,9 @@ def paired_interval(
 ) -> PairedInterval:
     """Interval and p of the mean over seeds and days of variant - baseline, on h-day labels.
 
-    Days on which any seed's difference is not finite are left out in all seeds: give a training that diverged the RankIC
-    0 of a constant prediction, lest it take every day with it or pass for missing. With one seed the interval speaks of
-    that training alone. The same `seed` draws the same. Raises ValueError for a level outside (0, 1).
+    Days on which any seed's difference is not finite are left out in all seeds: give a training that diverged the
+    RankIC 0 of a constant prediction, lest it take every day with it. With one seed the interval speaks of that
+    training alone. The same `seed` draws the same. Raises ValueError for a level outside (0, 1).
     """
     _check_level(level)
     drawn = _bootstrap(differences, horizon, seed, num_resamples)
