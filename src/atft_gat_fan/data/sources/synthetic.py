@@ -18,6 +18,7 @@ from scipy.stats import rankdata
 
 from atft_gat_fan.config.schema import ColumnsConfig, SyntheticConfig
 from atft_gat_fan.data.sources.base import Source, fingerprint_bytes
+from atft_gat_fan.data.sources.synthetic_bound import rank_ic, strength_of
 from atft_gat_fan.data.sources.synthetic_parts import (
     DAILY_SCALE,
     Market,
@@ -29,6 +30,8 @@ from atft_gat_fan.data.sources.synthetic_parts import (
     with_bars,
     zscore,
 )
+from atft_gat_fan.data.sources.synthetic_returns import simulate
+from atft_gat_fan.data.sources.synthetic_worlds import world_of
 
 HISTORY = 21
 """Days of closes and volumes the score looks at: 20 returns."""
@@ -39,12 +42,15 @@ REVERSAL, VOLUME_SURPRISE, LOW_VOLATILITY, SECTOR_MOVE = -0.55, 0.50, -0.50, 0.4
 
 # Shares of the noise variance. Tails: Student t with NOISE_DF degrees of freedom.
 MARKET_SHARE, SECTOR_SHARE, NOISE_DF = 0.25, 0.15, 5.0
-GENERATOR_VERSION = b"1"
+GENERATOR_VERSION, WORLDS_VERSION = b"1", b"world 1"
+_WORLD_KEYS = {"world", "null_twin"}
 
 
 def open_synthetic(config: SyntheticConfig) -> Source:
     """The market of `config` as a source; the oracle is not in it."""
-    fingerprint = fingerprint_bytes([GENERATOR_VERSION, config.model_dump_json().encode()])
+    fingerprint = fingerprint_bytes([GENERATOR_VERSION, config.model_dump_json(exclude=_WORLD_KEYS).encode()])
+    if config.world is not None:
+        fingerprint = fingerprint_bytes([WORLDS_VERSION, config.model_dump_json().encode()])
     return Source(
         frame=synthetic_panel(config).lazy(),
         name="synthetic",
@@ -60,6 +66,9 @@ def synthetic_panel(config: SyntheticConfig) -> pl.DataFrame:
     Prices are positive with low <= open, close <= high; volumes are whole and positive. A share `churn` of the
     stocks is listed late or delisted early. The same configuration gives the same bits.
     """
+    if config.world is not None:
+        history = simulate(config)
+        return history.market.panel(history.features)
     return _simulate(config).panel({})
 
 
@@ -69,12 +78,27 @@ def synthetic_oracle(config: SyntheticConfig) -> pl.DataFrame:
     The score of day t is computed from the panel's closes and volumes of days t-20..t. Its mean daily Spearman
     correlation with the return of day t+1 is `config.signal` (within 0.02 over 1,000 days of 100 stocks).
     """
+    if config.world is not None:
+        history = simulate(config)
+        return history.market.oracle(history.scores)
     market = _simulate(config)
     scores = np.full_like(market.close, np.nan)
     for day in range(len(market.days)):
         first = max(day + 1 - HISTORY, 0)
         scores[day] = oracle_score(market.close[first : day + 1], market.volume[first : day + 1], market.sector)
     return market.oracle(scores)
+
+
+def oracle_rank_ic(config: SyntheticConfig) -> float:
+    """The mean daily RankIC@1d of the oracle over many stocks and days: the most that can be reached, unitless.
+
+    In a world the integral of `synthetic_bound.rank_ic` at the strength of its signal, in the default market the
+    loading's own target. With N stocks it is N / (N + 1) of it; of days with the spurious line it says nothing.
+    """
+    if config.world is None:
+        return config.signal
+    world = world_of(config)
+    return rank_ic(world, config.num_stocks, strength_of(world, config.num_stocks, config.signal))
 
 
 def oracle_score(
