@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from atft_gat_fan.config.schema import SyntheticConfig
 
-MARKET_SHARE, GROUP_SHARE, OWN_SHARE = 0.2, 0.4, 0.4
+MARKET_SHARE, GROUP_SHARE, OWN_SHARE = 0.1, 0.5, 0.4
 """Of the variance of an ordinary day's noise: the market, alike for all; the stock's group; its own moves."""
 GROUP_SIZE = 10
 CARRIERS = 3
