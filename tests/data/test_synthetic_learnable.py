@@ -31,7 +31,7 @@ def rank_ic(scores: np.ndarray, label: np.ndarray) -> float:
 
 
 def inputs(config: SyntheticConfig) -> dict[str, list[np.ndarray]]:
-    """What a model may look at: the stock's own columns of the day, their history, its mates' and the carriers' news."""
+    """What a model may look at: the stock's own columns of the day, their history, the news of mates and carriers."""
     panel, group = synthetic_panel(config), simulate(config).group
     columns = {name: panel[name].to_numpy().reshape(DAYS, STOCKS) for name in (*OWN, "wave", "line")}
     carried = np.where(columns["coverage"] > 0, columns["news"], np.nan)
