@@ -15,7 +15,7 @@ REGIME_DAYS, STRESS_DAYS, STRESS_SCALE = 80, 20, 3.0
 """In every 80 days 20 in a row, at a place nobody can foresee, are three times as volatile."""
 DRIFT_DOUBLING = 500
 """Days in which the scale of drifting features doubles."""
-LEVEL_STEP = 0.4
+LEVEL_STEP = 0.15
 """Daily step of the wave's drifting level; the wave itself has unit variance."""
 LINE_STRENGTH = 1.5
 """How much stronger than the lasting signal the spurious line is, while it is there."""
