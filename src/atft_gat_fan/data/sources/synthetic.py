@@ -5,6 +5,8 @@ of closes and volumes alone (`oracle_score`), so the panel gives it away to who 
 sector factors and heavy-tailed own moves. `c` is set such that the score's mean daily Spearman correlation with the
 next day's return is `SyntheticConfig.signal`. Noise is equally wide for all stocks of a day, so nothing but the score
 orders the expected ranks: no forecast can do better than the oracle.
+
+That is the market without `SyntheticConfig.world`; with it, one of `synthetic_worlds` (docs/synthetic_market.md).
 """
 
 import math
@@ -64,7 +66,8 @@ def synthetic_panel(config: SyntheticConfig) -> pl.DataFrame:
     """`Date, Code, Open, High, Low, Close, Volume, sector33` on weekdays from 2015 on, one row a listed stock and day.
 
     Prices are positive with low <= open, close <= high; volumes are whole and positive. A share `churn` of the
-    stocks is listed late or delisted early. The same configuration gives the same bits.
+    stocks is listed late or delisted early. The same configuration gives the same bits. A world's panel has six feature
+    columns more (`synthetic_features.draw_features`), unitless, without missing values.
     """
     if config.world is not None:
         history = simulate(config)
@@ -76,7 +79,8 @@ def synthetic_oracle(config: SyntheticConfig) -> pl.DataFrame:
     """`date, code, oracle_1d`: the planted score of every listed stock, standard normal within the day.
 
     The score of day t is computed from the panel's closes and volumes of days t-20..t. Its mean daily Spearman
-    correlation with the return of day t+1 is `config.signal` (within 0.02 over 1,000 days of 100 stocks).
+    correlation with the return of day t+1 is `config.signal` (within 0.02 over 1,000 days of 100 stocks). In a world it
+    is Z, of the panel's features of those days; what the spurious line adds while it lasts is not in it.
     """
     if config.world is not None:
         history = simulate(config)

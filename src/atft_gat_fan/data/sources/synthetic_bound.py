@@ -45,7 +45,7 @@ class _Pairs:
 def closed_form_rank_ic(world: World, num_stocks: int, strength: float) -> float:
     """s (6/√π) ∫ f_ε² E[1/σ]: the mean daily Spearman correlation of Z and the next return, to first order in s.
 
-    `strength` s is in units of an ordinary day's noise. For s up to 0.1 within 1 % of `rank_ic`, above it beyond.
+    `strength` s is in units of an ordinary day's noise. Too high by less than 1 % at a RankIC of 0.1, 3 to 5 % at 0.25.
     """
     slope = sum(
         pairs.share * (1 - pairs.correlation) * _integral(partial(_squared, world, pairs.apart)) / math.pi  # Parseval
