@@ -230,3 +230,10 @@ def test_a_twin_of_no_world_and_a_signal_beyond_reach_are_refused() -> None:
         SyntheticConfig(null_twin=True)
     with pytest.raises(ValidationError, match="at most"):
         SyntheticConfig(world="full", signal=0.95)
+
+
+@pytest.mark.parametrize(("num_stocks", "num_days"), [(1, 1), (2, 5), (12, 25)])
+def test_tiny_markets_are_markets(num_stocks: int, num_days: int) -> None:
+    config = market("full", num_stocks, num_days, num_sectors=1)
+    assert synthetic_panel(config).height == synthetic_oracle(config).height == num_stocks * num_days
+    assert oracle_rank_ic(config) == pytest.approx(config.signal, rel=1e-4)
