@@ -198,7 +198,9 @@ def test_groups_sections_and_references() -> None:
         ("model.hidden_size=63", "model: expected num_heads to divide hidden_size, got 4 and 63"),
         (
             "data=nasdq",
-            "unknown option data=nasdq; expected one of nasdaq, parquet, sample, synthetic; did you mean nasdaq?",
+            "unknown option data=nasdq; expected one of nasdaq, parquet, sample, synthetic, synthetic_decoys, "
+            "synthetic_full, synthetic_heavy_tails, synthetic_periodic, synthetic_regimes, synthetic_scale_drift, "
+            "synthetic_spill_over, synthetic_spurious_line; did you mean nasdaq?",
         ),
         ("train.max_steps=${nosuch}", "train.max_steps: Interpolation key 'nosuch' not found"),
         ("train.max_steps=${train.max_steps}", "train.max_steps: Recursive interpolation detected"),

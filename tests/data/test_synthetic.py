@@ -7,7 +7,7 @@ from scipy.special import ndtri
 
 from atft_gat_fan.config.schema import SyntheticConfig
 from atft_gat_fan.data.features import DERIVED_FEATURES, derive_features, standardise_within_day
-from atft_gat_fan.data.sources.synthetic import HISTORY, oracle_score, synthetic_oracle, synthetic_panel
+from atft_gat_fan.data.sources.synthetic import HISTORY, open_synthetic, oracle_score, synthetic_oracle, synthetic_panel
 
 SMALL = SyntheticConfig(num_stocks=30, num_days=200, churn=0.4, seed=3)
 
@@ -121,6 +121,19 @@ def test_the_same_configuration_gives_the_same_bits_and_another_seed_others() ->
     again = SyntheticConfig(**SMALL.model_dump())
     assert synthetic_panel(again).equals(synthetic_panel(SMALL))
     assert not synthetic_panel(SMALL.model_copy(update={"seed": 4})).equals(synthetic_panel(SMALL))
+
+
+def test_the_default_market_stays_what_it_was() -> None:
+    """Volumes to the share, prices to 9 digits (the last ones depend on the processor), and the same cached stores."""
+    config = SyntheticConfig(num_stocks=30, num_days=120, churn=0.4, seed=3)
+    panel, oracle = synthetic_panel(config), synthetic_oracle(config)
+    assert (panel.height, panel["Volume"].sum()) == (3123, 3682830912)
+    sums = [panel[name].log().sum() for name in ("Open", "High", "Low", "Close")]
+    expected = [11746.299666094035, 11780.447017106768, 11712.193804795252, 11745.995784835086, 330.55069171955057]
+    assert [*sums, (oracle["oracle_1d"] * np.arange(oracle.height)).sum()] == pytest.approx(expected, rel=1e-9)
+    assert open_synthetic(config).fingerprint == "f027ab9ea236534f4e02b6d0cd715fae7bf0e64979e092c08a73d7730fda9414"
+    default = "cbebce73d681088140180cd25d10f99edbca64112e321df5f2795341e23a4fe7"
+    assert open_synthetic(SyntheticConfig()).fingerprint == default
 
 
 def test_scores_are_standard_normal_within_the_day() -> None:

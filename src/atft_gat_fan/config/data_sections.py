@@ -37,6 +37,10 @@ class ColumnsConfig(Section):
     """Pattern of boolean columns; where one is false, the column it names (`is_<column>_valid`) is missing."""
 
 
+World = Literal["heavy_tails", "spill_over", "decoys", "periodic", "spurious_line", "regimes", "scale_drift", "full"]
+MAX_WORLD_SIGNAL = 0.9
+
+
 class SyntheticConfig(Section):
     """The seeded artificial market of `data.source: synthetic`."""
 
@@ -52,6 +56,20 @@ class SyntheticConfig(Section):
     """Daily rank correlation of the planted signal with the next day's return (the oracle's RankIC@1d)."""
     churn: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of the stocks that are listed late or delisted early."""
+    world: World | None = None
+    """A market made for one improvement, with features of its own; null: a reversal market of prices and volumes."""
+    null_twin: bool = False
+    """The same world without the part that it is named after, where the improvement should change nothing."""
+
+    @model_validator(mode="after")
+    def _twin_of_a_world(self) -> "SyntheticConfig":
+        if self.null_twin and self.world is None:
+            raise ValueError(
+                "expected a world whose twin null_twin means, got world: null; set one, or null_twin: false"
+            )
+        if self.world is not None and self.signal > MAX_WORLD_SIGNAL:
+            raise ValueError(f"expected a signal of at most {MAX_WORLD_SIGNAL} in a world, got {self.signal}")
+        return self
 
 
 class DataConfig(Section):

@@ -5,23 +5,36 @@ of closes and volumes alone (`oracle_score`), so the panel gives it away to who 
 sector factors and heavy-tailed own moves. `c` is set such that the score's mean daily Spearman correlation with the
 next day's return is `SyntheticConfig.signal`. Noise is equally wide for all stocks of a day, so nothing but the score
 orders the expected ranks: no forecast can do better than the oracle.
+
+That is the market without `SyntheticConfig.world`; with it, one of `synthetic_worlds` (docs/synthetic_market.md).
 """
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
-from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from atft_gat_fan.config.schema import ColumnsConfig, SyntheticConfig
 from atft_gat_fan.data.sources.base import Source, fingerprint_bytes
+from atft_gat_fan.data.sources.synthetic_bound import rank_ic, strength_of
+from atft_gat_fan.data.sources.synthetic_parts import (
+    DAILY_SCALE,
+    Market,
+    autoregressive,
+    listings,
+    mean_of_others,
+    normal_scores,
+    volumes,
+    with_bars,
+    zscore,
+)
+from atft_gat_fan.data.sources.synthetic_returns import simulate
+from atft_gat_fan.data.sources.synthetic_worlds import world_of
 
-FIRST_DAY = "2015-01-02"
 HISTORY = 21
 """Days of closes and volumes the score looks at: 20 returns."""
 MIN_HISTORY = 10
@@ -31,30 +44,15 @@ REVERSAL, VOLUME_SURPRISE, LOW_VOLATILITY, SECTOR_MOVE = -0.55, 0.50, -0.50, 0.4
 
 # Shares of the noise variance. Tails: Student t with NOISE_DF degrees of freedom.
 MARKET_SHARE, SECTOR_SHARE, NOISE_DF = 0.25, 0.15, 5.0
-DAILY_SCALE = 0.02
-GENERATOR_VERSION = b"1"
-
-
-@dataclass(frozen=True)
-class _Market:
-    """What happened: arrays [days, stocks], NaN where a stock is not listed; `sector` [stocks]."""
-
-    days: ndarray
-    open: Float[ndarray, "days stocks"]
-    high: Float[ndarray, "days stocks"]
-    low: Float[ndarray, "days stocks"]
-    close: Float[ndarray, "days stocks"]
-    volume: Float[ndarray, "days stocks"]
-    sector: Int[ndarray, " stocks"]
-
-    @property
-    def codes(self) -> list[str]:
-        return [f"S{stock:04d}" for stock in range(len(self.sector))]
+GENERATOR_VERSION, WORLDS_VERSION = b"1", b"world 1"
+_WORLD_KEYS = {"world", "null_twin"}
 
 
 def open_synthetic(config: SyntheticConfig) -> Source:
     """The market of `config` as a source; the oracle is not in it."""
-    fingerprint = fingerprint_bytes([GENERATOR_VERSION, config.model_dump_json().encode()])
+    fingerprint = fingerprint_bytes([GENERATOR_VERSION, config.model_dump_json(exclude=_WORLD_KEYS).encode()])
+    if config.world is not None:
+        fingerprint = fingerprint_bytes([WORLDS_VERSION, config.model_dump_json().encode()])
     return Source(
         frame=synthetic_panel(config).lazy(),
         name="synthetic",
@@ -68,29 +66,43 @@ def synthetic_panel(config: SyntheticConfig) -> pl.DataFrame:
     """`Date, Code, Open, High, Low, Close, Volume, sector33` on weekdays from 2015 on, one row a listed stock and day.
 
     Prices are positive with low <= open, close <= high; volumes are whole and positive. A share `churn` of the
-    stocks is listed late or delisted early. The same configuration gives the same bits.
+    stocks is listed late or delisted early. The same configuration gives the same bits. A world's panel has six feature
+    columns more (`synthetic_features.draw_features`), unitless, without missing values.
     """
-    market = _simulate(config)
-    wide = {"Open": market.open, "High": market.high, "Low": market.low, "Close": market.close, "Volume": market.volume}
-    frame = _long(market, wide).with_columns(
-        pl.Series("sector33", np.tile(market.sector, len(market.days))).cast(pl.String)
-    )
-    return frame.filter(pl.col("Close").is_not_nan()).with_columns(pl.col("Volume").cast(pl.Int64))
+    if config.world is not None:
+        history = simulate(config)
+        return history.market.panel(history.features)
+    return _simulate(config).panel({})
 
 
 def synthetic_oracle(config: SyntheticConfig) -> pl.DataFrame:
     """`date, code, oracle_1d`: the planted score of every listed stock, standard normal within the day.
 
     The score of day t is computed from the panel's closes and volumes of days t-20..t. Its mean daily Spearman
-    correlation with the return of day t+1 is `config.signal` (within 0.02 over 1,000 days of 100 stocks).
+    correlation with the return of day t+1 is `config.signal` (within 0.02 over 1,000 days of 100 stocks). In a world it
+    is Z, of the panel's features of those days; what the spurious line adds while it lasts is not in it.
     """
+    if config.world is not None:
+        history = simulate(config)
+        return history.market.oracle(history.scores)
     market = _simulate(config)
     scores = np.full_like(market.close, np.nan)
     for day in range(len(market.days)):
         first = max(day + 1 - HISTORY, 0)
         scores[day] = oracle_score(market.close[first : day + 1], market.volume[first : day + 1], market.sector)
-    frame = _long(market, {"oracle_1d": scores}).rename({"Date": "date", "Code": "code"})
-    return frame.filter(pl.col("oracle_1d").is_not_nan())
+    return market.oracle(scores)
+
+
+def oracle_rank_ic(config: SyntheticConfig) -> float:
+    """The mean daily RankIC@1d of the oracle over many stocks and days: the most that can be reached, unitless.
+
+    In a world the integral of `synthetic_bound.rank_ic` at the strength of its signal, in the default market the
+    loading's own target. With N stocks it is N / (N + 1) of it; of days with the spurious line it says nothing.
+    """
+    if config.world is None:
+        return config.signal
+    world = world_of(config)
+    return rank_ic(world, config.num_stocks, strength_of(world, config.num_stocks, config.signal))
 
 
 def oracle_score(
@@ -114,44 +126,24 @@ def oracle_score(
     surprise[known] = log_volume[-1, known] - np.nanmean(log_volume[:, known], axis=0)
     volatility[known] = np.nanstd(returns[:, known], axis=0)
     total = (
-        REVERSAL * _zscore(last)
-        + VOLUME_SURPRISE * _zscore(surprise)
-        + LOW_VOLATILITY * _zscore(volatility)
-        + SECTOR_MOVE * _zscore(_mean_of_others(last, sector[listed]))
+        REVERSAL * zscore(last)
+        + VOLUME_SURPRISE * zscore(surprise)
+        + LOW_VOLATILITY * zscore(volatility)
+        + SECTOR_MOVE * zscore(mean_of_others(last, sector[listed]))
     )
-    score[listed] = ndtri((rankdata(total) - 0.5) / len(total))
+    score[listed] = normal_scores(total)
     return score
 
 
-def _zscore(values: Float[ndarray, " stocks"]) -> Float[ndarray, " stocks"]:
-    """Standardised over the known values; unknown ones and a day without spread are 0, the average."""
-    known = np.isfinite(values)
-    result = np.zeros_like(values)
-    if known.sum() >= 2 and (spread := values[known].std()) > 0:
-        result[known] = (values[known] - values[known].mean()) / spread
-    return result
-
-
-def _mean_of_others(values: Float[ndarray, " stocks"], group: Int[ndarray, " stocks"]) -> Float[ndarray, " stocks"]:
-    """Mean over the other known members of each stock's group, NaN without any."""
-    known = np.isfinite(values)
-    filled = np.where(known, values, 0.0)
-    total = np.bincount(group, weights=filled)[group] - filled
-    count = np.bincount(group, weights=known)[group] - known
-    mean = np.full_like(values, np.nan)
-    mean[count > 0] = total[count > 0] / count[count > 0]
-    return mean
-
-
 @lru_cache(maxsize=4)
-def _simulate(config: SyntheticConfig) -> _Market:
+def _simulate(config: SyntheticConfig) -> Market:
     T, N = config.num_days, config.num_stocks
     rng = np.random.default_rng(config.seed)
     sector = np.arange(N) % min(config.num_sectors, N)
-    listed = _listed(config, rng)
+    listed = listings(config, rng)
     noise = _noise(rng, T, sector)
-    scale = DAILY_SCALE * np.exp(0.3 * _autoregressive(rng, T, 1, persistence=0.97))
-    volume = _volume(rng, T, N)
+    scale = DAILY_SCALE * np.exp(0.3 * autoregressive(rng, T, 1, persistence=0.97))
+    volume = volumes(rng, T, N)
     loading = signal_loading(config.signal)
 
     log_close = np.full((T, N), np.nan)
@@ -167,31 +159,7 @@ def _simulate(config: SyntheticConfig) -> _Market:
         log_close[day] = np.where(np.isfinite(before), before + returns[day], first_log_close)
         log_close[day, ~listed[day]] = np.nan
         volume[day, ~listed[day]] = np.nan
-    overnight = 0.35 * returns + 0.3 * scale * rng.standard_normal((T, N))
-    log_open = log_close - returns + overnight
-    close, opened = np.exp(log_close), np.exp(log_open)
-    wicks = np.abs(rng.standard_normal((2, T, N))) * 0.4 * scale
-    return _Market(
-        days=np.busday_offset(FIRST_DAY, np.arange(T), roll="forward"),
-        open=opened,
-        high=np.maximum(opened, close) * np.exp(wicks[0]),
-        low=np.minimum(opened, close) * np.exp(-wicks[1]),
-        close=close,
-        volume=volume,
-        sector=sector,
-    )
-
-
-def _listed(config: SyntheticConfig, rng: np.random.Generator) -> Bool[ndarray, "days stocks"]:
-    """A share `churn` of the stocks comes in the first 60 % of the days or goes in the last 60 %, half of them each."""
-    T, N = config.num_days, config.num_stocks
-    first, last = np.zeros(N, dtype=int), np.full(N, T - 1)
-    churning = rng.permutation(N)[: round(config.churn * N)]
-    late, early = churning[::2], churning[1::2]
-    first[late] = rng.integers(0, max(int(0.6 * T), 1), size=len(late))
-    last[early] = rng.integers(min(int(0.4 * T), T - 1), T, size=len(early))
-    day = np.arange(T)[:, None]
-    return (day >= first) & (day <= last)
+    return with_bars(rng, log_close, returns, scale, volume, sector)
 
 
 def _noise(rng: np.random.Generator, T: int, sector: Int[ndarray, " stocks"]) -> Float[ndarray, "days stocks"]:
@@ -205,22 +173,6 @@ def _noise(rng: np.random.Generator, T: int, sector: Int[ndarray, " stocks"]) ->
     common = math.sqrt(MARKET_SHARE) * beta * market + math.sqrt(SECTOR_SHARE) * sectors
     noise: Float[ndarray, "days stocks"] = common + math.sqrt(own_share) * own
     return noise
-
-
-def _volume(rng: np.random.Generator, T: int, N: int) -> Float[ndarray, "days stocks"]:
-    level = rng.normal(np.log(5e5), 1.0, size=N)
-    drift = 0.4 * _autoregressive(rng, T, N, persistence=0.9)
-    return np.maximum(np.round(np.exp(level + drift + 0.4 * rng.standard_normal((T, N)))), 1.0)
-
-
-def _autoregressive(rng: np.random.Generator, T: int, N: int, *, persistence: float) -> Float[ndarray, "days stocks"]:
-    """Unit-variance AR(1) along days, started in its stationary law."""
-    shocks = rng.standard_normal((T, N))
-    series = np.empty((T, N))
-    series[0] = shocks[0]
-    for day in range(1, T):
-        series[day] = persistence * series[day - 1] + np.sqrt(1 - persistence**2) * shocks[day]
-    return series
 
 
 @lru_cache(maxsize=16)
@@ -245,13 +197,3 @@ def signal_loading(signal: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if spearman(middle) < signal else (low, middle)
     return 0.0 if signal == 0 else high if signal == 1 else (low + high) / 2
-
-
-def _long(market: _Market, wide: dict[str, Float[ndarray, "days stocks"]]) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "Date": np.repeat(market.days, len(market.sector)),
-            "Code": market.codes * len(market.days),
-            **{name: values.ravel() for name, values in wide.items()},
-        }
-    )
