@@ -1,0 +1,131 @@
+"""A validation in plain words: do the improvements help, does each, and were the memo's promises kept?"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from atft_gat_fan.reporting.numbers import between, fixed, percent
+from atft_gat_fan.validation.result import ImprovementResult, TargetResult, ValidationResult, Verdict
+
+ALL = "all"
+"""Key of the arm with every improvement on."""
+Tone = Literal["good", "plain", "bad", "open"]
+TONES: Mapping[Verdict, Tone] = {"helps": "good", "neutral": "plain", "hurts": "bad", "underpowered": "open"}
+ANSWERS: Mapping[Verdict, str] = {
+    "helps": "All improvements together rank stocks better than the baseline.",
+    "neutral": "All improvements together rank stocks no better and no worse than the baseline.",
+    "hurts": "All improvements together rank stocks worse than the baseline.",
+    "underpowered": "This run cannot say whether all improvements together rank stocks better.",
+}
+ALONE: Mapping[Verdict, str] = {
+    "helps": "Helps alone",
+    "hurts": "Hurts alone",
+    "neutral": "Makes no difference alone",
+    "underpowered": "Not decided",
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A promise of the memo: what was measured, in large, and beneath it what was promised and whether it was kept."""
+
+    title: str
+    value: str
+    interval: str
+    promise: str
+    outcome: str
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One improvement with its verdict, and the rule that gave it."""
+
+    tone: Tone
+    title: str
+    verdict: Verdict
+    reason: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """`answer` is one sentence, `alone` the verdicts in groups, `caveats` what failed or was missed."""
+
+    tone: Tone
+    answer: str
+    alone: tuple[str, ...]
+    caveats: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    findings: tuple[Finding, ...]
+
+
+def summarise(result: ValidationResult) -> Headline:
+    """The card at the top of the page. It says nothing that `result` has not measured."""
+    improvements = result.improvements
+    everything = improvements.get(ALL)
+    alone = {name: each for name, each in improvements.items() if name != ALL}
+    return Headline(
+        tone="open" if everything is None else TONES[everything.verdict],
+        answer=_answer(everything, len(alone)),
+        alone=tuple(_groups(alone)),
+        caveats=tuple(_caveats(result)),
+        tiles=tuple(map(_tile, result.targets.values())),
+        findings=tuple(
+            Finding(TONES[each.verdict], each.title, each.verdict, each.reason, each.notes)
+            for each in improvements.values()
+        ),
+    )
+
+
+def measured(target: TargetResult, value: float) -> str:
+    """A value in the unit of its target."""
+    return fixed(value, sign=True) if target.unit == "rank_ic" else percent(value, 0, sign=True)
+
+
+def outcome(target: TargetResult) -> str:
+    """Whether a promise was kept, in two words at most."""
+    if target.measured is None:
+        return "not measured"
+    return "not decided" if target.reached is None else "reached" if target.reached else "missed"
+
+
+def _answer(everything: ImprovementResult | None, alone: int) -> str:
+    if everything is not None:
+        return ANSWERS[everything.verdict]
+    if not alone:
+        return "Nothing was compared with the baseline."
+    return f"{alone} improvement{'s' if alone > 1 else ''} compared with the baseline, not all of them together."
+
+
+def _groups(alone: Mapping[str, ImprovementResult]) -> Iterable[str]:
+    for verdict, words in ALONE.items():
+        titles = [each.title for each in alone.values() if each.verdict == verdict]
+        if titles:
+            yield f"{words}: {', '.join(titles)}."
+
+
+def _caveats(result: ValidationResult) -> Iterable[str]:
+    for gate in result.gates:
+        if not gate.held:
+            found = "nothing was measured" if gate.measured is None else f"measured {fixed(gate.measured, sign=True)}"
+            yield f"Gate {gate.expression} failed: {found}."
+    missed = [f"{t.title} {t.promise}" for t in result.targets.values() if outcome(t) == "missed"]
+    if missed:
+        yield f"Promises missed: {'; '.join(missed)}."
+    failed = len(result.set_up.failed_trials)
+    if failed:
+        yield f"{failed} training{'s' if failed > 1 else ''} left no result and {'are' if failed > 1 else 'is'} not in it."
+
+
+def _tile(target: TargetResult) -> Tile:
+    tones: dict[bool | None, Tone] = {True: "good", False: "bad", None: "open"}
+    interval = between(target.low, target.high, lambda value: measured(target, value))
+    return Tile(
+        title=target.title,
+        value="–" if target.measured is None else measured(target, target.measured),
+        interval="" if interval == "–" else f"95 %: {interval}",
+        promise=f"promised {target.promise}",
+        outcome=outcome(target),
+        tone="open" if target.measured is None else tones[target.reached],
+    )
