@@ -79,17 +79,20 @@ def example(**changes: Any) -> ValidationResult:
         quiet, time=RatioResult(1.13, 1.11, 1.16, 8, 41.2, 46.6), notes=("No decoy edges in this configuration.",)
     )
     everything = improvements["all"]
-    calm = replace(everything.divergence, variant=1, only_baseline=8, only_variant=0, rate=1 / 30, p=0.008)
+    calm = replace(
+        everything.divergence, variant=1, only_baseline=8, only_variant=0, rate=1 / 30, change=-8 / 9, p=0.008
+    )
     saving = RatioResult(0.83, 0.81, 0.85, 8, 512 * 2**20, 425 * 2**20)
-    improvements["all"] = replace(everything, divergence=calm, memory=saving)
+    slow = RatioResult(1.142, 1.121, 1.164, 8, 41.2, 47.0)
+    improvements["all"] = replace(everything, divergence=calm, memory=saving, time=slow)
     result = ValidationResult(
         improvements=improvements,
         contributions={},
         targets={
-            "rank_ic_1d": TargetResult("RankIC@1d", "+0.01 to +0.02", 0.0138, 0.0107, 0.0169, True, "rank_ic"),
-            "divergence": TargetResult("Divergence", "−50 % or better", -0.89, -1.0, -0.4, None, "share"),
+            "rank_ic_1d": TargetResult("RankIC@1d", "+0.01 to +0.02", 0.0131, 0.0098, 0.0164, True, "rank_ic"),
+            "divergence": TargetResult("Divergence", "−50 % or better", -0.8889, None, None, None, "share"),
             "memory": TargetResult("Peak memory", "−15 % or better", -0.17, -0.19, -0.15, True, "share"),
-            "time": TargetResult("Training time", "at most +10 %", 0.162, 0.141, 0.184, False, "share"),
+            "time": TargetResult("Training time", "at most +10 %", 0.142, 0.121, 0.164, False, "share"),
         },
         baseline=BaselineResult(
             loss="mse",
@@ -121,6 +124,6 @@ def example(**changes: Any) -> ValidationResult:
         rules=("helps: Holm p < 0.05 and the mean is above zero.", "neutral: equivalent within ±0.003."),
         can_conclude=("Whether a difference of 0.0044 RankIC@1d is there.",),
         cannot_conclude=("Anything about days after 2017.",),
-        gates=(GateResult("rank_ic_1d>=0.02", 0.0138, False), GateResult("time<=0.2", 0.162, True)),
+        gates=(GateResult("rank_ic_1d>=0.02", 0.0131, False), GateResult("time<=0.2", 0.142, True)),
     )
     return replace(result, **changes)

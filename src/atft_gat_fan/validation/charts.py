@@ -1,6 +1,7 @@
 """The figures of a validation: forest plots of ΔRankIC, and bars of divergence, memory and time."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import nan
 
 from atft_gat_fan.reporting.comparisons import Band, Estimate, Mark, amount_bars, forest_plot, span_of
@@ -38,7 +39,7 @@ def rank_ic_charts(result: ValidationResult) -> list[Chart]:
     rows = {h: _delta_rows(improvements, h, by_verdict=h == horizons[0]) for h in horizons}
     bands = {h: _bands(improvements, h) for h in horizons}
     limits = span_of((r for each in rows.values() for r in each), (b for each in bands.values() for b in each))
-    return [_forest(f"RankIC@{h}, improvement minus baseline", rows[h], bands[h], limits) for h in horizons]
+    return [_forest(f"ΔRankIC@{h}, improvement minus baseline", rows[h], bands[h], limits) for h in horizons]
 
 
 def contribution_chart(result: ValidationResult) -> Chart | None:
@@ -48,7 +49,8 @@ def contribution_chart(result: ValidationResult) -> Chart | None:
     horizon = next(iter(next(iter(result.contributions.values())).delta_rank_ic))
     rows = _delta_rows(result.contributions, horizon, by_verdict=True)
     bands = _margin(result.contributions, horizon)
-    return _forest(f"RankIC@{horizon}, all minus all but this one", rows, bands, span_of(rows, bands))
+    chart = _forest(f"ΔRankIC@{horizon}, all minus all but this one", rows, bands, span_of(rows, bands))
+    return replace(chart, note="What is lost by switching one off: above zero, the others do not make up for it.")
 
 
 def cost_charts(result: ValidationResult) -> list[Chart]:
@@ -138,7 +140,7 @@ def _divergence_chart(results: Results, baseline: BaselineResult) -> Chart:
             form=percent,
             bands=bands,
             width=WIDTH,
-            at_least=1.0,
+            at_least=0.25,
         ),
         wide=False,
     )

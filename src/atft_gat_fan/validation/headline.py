@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from atft_gat_fan.reporting.numbers import between, fixed, percent
+from atft_gat_fan.reporting.numbers import THIN_SPACE, between, fixed, percent
 from atft_gat_fan.validation.result import ImprovementResult, TargetResult, ValidationResult, Verdict
 
 ALL = "all"
@@ -83,6 +83,11 @@ def measured(target: TargetResult, value: float) -> str:
     return fixed(value, sign=True) if target.unit == "rank_ic" else percent(value, 0, sign=True)
 
 
+def promised(target: TargetResult) -> str:
+    """The memo's words, with percent signs that stay on their number's line."""
+    return target.promise.replace(" %", f"{THIN_SPACE}%")
+
+
 def outcome(target: TargetResult) -> str:
     """Whether a promise was kept, in two words at most."""
     if target.measured is None:
@@ -110,12 +115,12 @@ def _caveats(result: ValidationResult) -> Iterable[str]:
         if not gate.held:
             found = "nothing was measured" if gate.measured is None else f"measured {fixed(gate.measured, sign=True)}"
             yield f"Gate {gate.expression} failed: {found}."
-    missed = [f"{t.title} {t.promise}" for t in result.targets.values() if outcome(t) == "missed"]
+    missed = [f"{t.title} {promised(t)}" for t in result.targets.values() if outcome(t) == "missed"]
     if missed:
         yield f"Promises missed: {'; '.join(missed)}."
     failed = len(result.set_up.failed_trials)
     if failed:
-        yield f"{failed} training{'s' if failed > 1 else ''} left no result and {'are' if failed > 1 else 'is'} not in it."
+        yield f"Without a result, and so not in it: {failed} training{'s' if failed > 1 else ''}."
 
 
 def _tile(target: TargetResult) -> Tile:
@@ -124,8 +129,8 @@ def _tile(target: TargetResult) -> Tile:
     return Tile(
         title=target.title,
         value="–" if target.measured is None else measured(target, target.measured),
-        interval="" if interval == "–" else f"95 %: {interval}",
-        promise=f"promised {target.promise}",
+        interval="" if target.measured is None else "no interval" if interval == "–" else f"95 %: {interval}",
+        promise=f"promised {promised(target)}",
         outcome=outcome(target),
         tone="open" if target.measured is None else tones[target.reached],
     )

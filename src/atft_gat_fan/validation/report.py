@@ -10,11 +10,13 @@ from atft_gat_fan.errors import DataError, Problem
 from atft_gat_fan.reporting.numbers import MEBIBYTE, between, fixed, percent
 from atft_gat_fan.reporting.page import Fact, render
 from atft_gat_fan.validation.charts import contribution_chart, cost_charts, rank_ic_charts
-from atft_gat_fan.validation.headline import summarise
+from atft_gat_fan.validation.headline import ALL, summarise
 from atft_gat_fan.validation.result import ValidationResult
 from atft_gat_fan.validation.tables import detail_tables, promise_table, verdict_table
 
 TEMPLATE = "validation.html.j2"
+KINDS = {"rank_ic": "for RankIC", "stress": "on the stress grid", "timing": "for time and memory"}
+"""What trainings were for, in words; other kinds as they are."""
 
 
 def build_report(validation: Mapping[str, Any]) -> str:
@@ -33,6 +35,7 @@ def build_report(validation: Mapping[str, Any]) -> str:
         num_seeds=len(result.seeds),
         full=set_up.full,
         headline=summarise(result),
+        all_title=result.improvements[ALL].title if ALL in result.improvements else "",
         cannot_conclude=result.cannot_conclude,
         can_conclude=result.can_conclude,
         rank_ic=rank_ic_charts(result),
@@ -85,7 +88,7 @@ def _baseline_facts(result: ValidationResult) -> list[Fact]:
 
 def _set_up_facts(result: ValidationResult) -> list[Fact]:
     set_up = result.set_up
-    trials = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in set_up.trials.items())
+    trials = ", ".join(f"{count} {KINDS.get(kind, kind)}" for kind, count in set_up.trials.items())
     return [
         Fact("Data", set_up.data),
         Fact("Test days", f"{result.days:,} in {len(set_up.folds)} fold{'s' if len(set_up.folds) != 1 else ''}"),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from atft_gat_fan.reporting.numbers import MEBIBYTE, between, fixed, percent, probability
-from atft_gat_fan.validation.headline import measured, outcome
+from atft_gat_fan.validation.headline import measured, outcome, promised
 from atft_gat_fan.validation.result import DeltaRankIC, ImprovementResult, RatioResult, TargetResult, ValidationResult
 
 REASONS = {
@@ -32,8 +32,8 @@ def verdict_table(result: ValidationResult) -> Table:
     """One line an improvement: what a reader needs to agree or disagree with the verdict."""
     horizon = next((h for each in result.improvements.values() for h in each.delta_rank_ic), "1d")
     columns = (
-        "", "verdict", f"ΔRankIC@{horizon}", "95 % interval", "p (Holm)", "smallest detectable", "needed",
-        "diverged", "memory", "time",
+        "", "verdict", f"ΔRankIC@{horizon}", "95 % interval", "p (Holm)", "smallest detectable",
+        "days needed", "or seeds", "diverged", "memory", "time",
     )  # fmt: skip
     rows = tuple(
         (each.title, each.verdict, *_decisive(each.delta_rank_ic.get(horizon)), *_costs(each))
@@ -42,37 +42,35 @@ def verdict_table(result: ValidationResult) -> Table:
     note = (
         "p is of no difference, corrected for the number of improvements. Smallest detectable: the true difference "
         "that these days and seeds find four times in five. Needed: days (with these seeds) or seeds (with these days) "
-        "to find a difference as large as the margin. Diverged: baseline → variant."
+        "that would find a difference as large as the margin. Diverged: baseline → variant."
     )
     return Table("Verdicts", note, columns, rows)
 
 
 def _decisive(delta: DeltaRankIC | None) -> Row:
     if delta is None:
-        return ("–",) * 5
+        return ("–",) * 6
     return (
         fixed(delta.mean, sign=True),
         _interval(delta.low, delta.high),
         probability(delta.p),
         fixed(delta.minimum_detectable),
-        _needed(delta),
+        *_needed(delta),
     )
 
 
-def _needed(delta: DeltaRankIC) -> str:
+def _needed(delta: DeltaRankIC) -> tuple[str, str]:
+    """Days, or seeds; without a detectable difference nothing is known of either."""
     if delta.minimum_detectable is None:
-        return "–"
-    wanted = [
-        f"{number:,} {unit}"
-        for number, unit in ((delta.needed_days, "days"), (delta.needed_seeds, "seeds"))
-        if number is not None
-    ]
-    return " or ".join(wanted) or "enough"
+        return "–", "–"
+    if delta.needed_days is None:
+        return "enough", "enough"
+    return f"{delta.needed_days:,}", "no number" if delta.needed_seeds is None else f"{delta.needed_seeds:,}"
 
 
 def _costs(each: ImprovementResult) -> Row:
     found = each.divergence
-    diverged = f"{percent(found.baseline_rate)} → {percent(found.rate)}" if found.pairs else "–"
+    diverged = f"{fixed(100 * (found.baseline_rate or 0), 0)} → {percent(found.rate)}" if found.pairs else "–"
     return diverged, _change(each.memory), _change(each.time)
 
 
@@ -88,9 +86,10 @@ def promise_table(result: ValidationResult) -> Table:
             return measured(target, value)
 
         value = "–" if target.measured is None else form(target.measured)
-        rows.append((target.title, target.promise, value, between(target.low, target.high, form), outcome(target)))
+        rows.append((target.title, promised(target), value, between(target.low, target.high, form), outcome(target)))
     columns = ("", "promised", "measured", "95 % interval", "outcome")
-    return Table("The memo's promises", "Of all improvements together.", columns, tuple(rows))
+    note = "The outcome is open where the interval allows both."
+    return Table("The memo's promises", note, columns, tuple(rows))
 
 
 def detail_tables(result: ValidationResult) -> Iterator[Table]:
