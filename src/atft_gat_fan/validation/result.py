@@ -189,7 +189,7 @@ class ValidationResult:
     """Test days, all folds together."""
     set_up: SetUp
     rules: tuple[str, ...]
-    """How verdicts, divergence, intervals and p-values are defined, a sentence or two each: to be printed as they are."""
+    """How verdicts, divergence, intervals and p-values are defined, a sentence or two each: to be printed as it is."""
     can_conclude: tuple[str, ...]
     cannot_conclude: tuple[str, ...]
     gates: tuple[GateResult, ...] = ()
