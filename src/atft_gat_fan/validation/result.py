@@ -31,7 +31,7 @@ class DeltaRankIC:
     margin: float | None = None
     """Differences smaller than this do not matter."""
     minimum_detectable: float | None = None
-    """Smallest true difference that these days and seeds would have found with 80 % power at level 0.05."""
+    """Smallest true difference that these days and seeds would have found with 80 % power at Holm's hardest step."""
     needed_days: int | None = None
     """Days, with as many seeds, to detect a difference as large as the margin; None where that is met."""
     needed_seeds: int | None = None
