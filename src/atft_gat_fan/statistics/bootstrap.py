@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from arch.bootstrap import StationaryBootstrap
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 MIN_DAYS = 10
@@ -48,3 +48,18 @@ def mean_interval(
     bootstrap = StationaryBootstrap(min(block_length, known.size // 2), known, seed=np.random.default_rng(seed))
     low, high = bootstrap.conf_int(np.mean, reps=num_resamples, method="percentile", size=level)[:, 0]
     return Interval(mean, float(low), float(high))
+
+
+def stationary_indices(
+    num_days: int, *, block_length: int, num_resamples: int, rng: np.random.Generator
+) -> Int[NDArray[np.int64], "resamples days"]:
+    """Which day stands at each place of each resample: circular blocks of geometric length, mean `block_length` days.
+
+    All resamples at once, for statistics that are vectorised over them (arch draws them one by one).
+    """
+    begins = rng.random((num_resamples, num_days)) < 1 / block_length
+    begins[:, 0] = True
+    place = np.arange(num_days)
+    begun_at = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+    first_day = np.take_along_axis(rng.integers(num_days, size=begins.shape), begun_at, axis=1)
+    return (first_day + place - begun_at) % num_days

@@ -31,7 +31,7 @@ class DeltaRankIC:
     margin: float | None = None
     """Differences smaller than this do not matter."""
     minimum_detectable: float | None = None
-    """Smallest true difference that these days and seeds would have found with 80 % power at level 0.05."""
+    """Smallest true difference that these days and seeds would have found with 80 % power at Holm's hardest step."""
     needed_days: int | None = None
     """Days, with as many seeds, to detect a difference as large as the margin; None where that is met."""
     needed_seeds: int | None = None
@@ -189,7 +189,7 @@ class ValidationResult:
     """Test days, all folds together."""
     set_up: SetUp
     rules: tuple[str, ...]
-    """How verdicts, divergence, intervals and p-values are defined, a sentence or two each: to be printed as they are."""
+    """How verdicts, divergence, intervals and p-values are defined, a sentence or two each: to be printed as it is."""
     can_conclude: tuple[str, ...]
     cannot_conclude: tuple[str, ...]
     gates: tuple[GateResult, ...] = ()
