@@ -18,13 +18,13 @@ from atft_gat_fan.validation.result import (
 
 SEEDS = (1, 2, 3, 4, 5)
 TITLES = {
-    "output_head_small_init": "Small-init head",
+    "output_head_small_init": "small-init head (4.1)",
     "gat_temperature": "GAT temperature (4.3)",
-    "freq_dropout_p": "FreqDropout (0.1)",
-    "use_ema": "EMA teacher",
-    "huber_loss": "Huber loss",
-    "online_normalization": "Online normalisation",
-    "all": "All together",
+    "freq_dropout_p": "FreqDropout (4.2)",
+    "use_ema": "EMA teacher (4.5)",
+    "huber_loss": "multi-horizon Huber loss (4.4)",
+    "online_normalization": "online normalisation (4.7)",
+    "all": "all of them",
 }
 MEANS = (0.0004, 0.0017, -0.0011, 0.0052, 0.0121, -0.0079, 0.0138)
 VERDICTS: tuple[Verdict, ...] = ("neutral", "underpowered", "underpowered", "helps", "helps", "hurts", "helps")
@@ -89,10 +89,10 @@ def example(**changes: Any) -> ValidationResult:
         improvements=improvements,
         contributions={},
         targets={
-            "rank_ic_1d": TargetResult("RankIC@1d", "+0.01 to +0.02", 0.0131, 0.0098, 0.0164, True, "rank_ic"),
-            "divergence": TargetResult("Divergence", "−50 % or better", -0.8889, None, None, None, "share"),
-            "memory": TargetResult("Peak memory", "−15 % or better", -0.17, -0.19, -0.15, True, "share"),
-            "time": TargetResult("Training time", "at most +10 %", 0.142, 0.121, 0.164, False, "share"),
+            "rank_ic_1d": TargetResult("RankIC@1d", "+0.01 … +0.02", 0.0131, 0.0098, 0.0164, True, "rank_ic"),
+            "divergence": TargetResult("diverged trainings", "−50 % or less", -0.8889, None, None, None, "share"),
+            "memory": TargetResult("peak memory", "−15 % or less", -0.17, -0.19, -0.15, True, "share"),
+            "time": TargetResult("training time", "+10 % at most", 0.142, 0.121, 0.164, False, "share"),
         },
         baseline=BaselineResult(
             loss="mse",

@@ -8,8 +8,15 @@ from atft_gat_fan.reporting.comparisons import Band, Estimate, Mark, amount_bars
 from atft_gat_fan.reporting.numbers import between, fixed, percent
 from atft_gat_fan.reporting.page import Chart
 from atft_gat_fan.reporting.theme import ACCENT, GREYS
+from atft_gat_fan.validation.headline import ALL, confidence, short
+from atft_gat_fan.validation.promises import (
+    DIVERGENCE_TARGET,
+    MEMORY_TARGET,
+    RANK_IC_HOPED,
+    RANK_IC_TARGET,
+    TIME_TARGET,
+)
 from atft_gat_fan.validation.result import (
-    BaselineResult,
     DeltaRankIC,
     ImprovementResult,
     RatioResult,
@@ -17,14 +24,6 @@ from atft_gat_fan.validation.result import (
     Verdict,
 )
 
-LEVEL = 0.05
-"""Of p-values, as in the verdicts."""
-PROMISED_GAIN = (0.01, 0.02)
-"""Of RankIC@1d, all improvements together: the memo's expected performance."""
-PROMISED_DIVERGENCE = -0.5
-PROMISED_MEMORY = -0.15
-PROMISED_TIME = 0.10
-"""Relative changes that the memo promises of all improvements together."""
 WIDTH = 440
 """Narrower than half the page, so that text stays legible where a phone shrinks the figure."""
 MARKS: Mapping[Verdict, Mark] = {"helps": "good", "neutral": "plain", "hurts": "bad", "underpowered": "open"}
@@ -36,7 +35,8 @@ def rank_ic_charts(result: ValidationResult) -> list[Chart]:
     """A forest plot a horizon, all on one axis so that lengths can be compared."""
     improvements = result.improvements
     horizons = list(dict.fromkeys(h for each in improvements.values() for h in each.delta_rank_ic))
-    rows = {h: _delta_rows(improvements, h, by_verdict=h == horizons[0]) for h in horizons}
+    level = result.set_up.level
+    rows = {h: _delta_rows(improvements, h, None if h == horizons[0] else level) for h in horizons}
     bands = {h: _bands(improvements, h) for h in horizons}
     limits = span_of((r for each in rows.values() for r in each), (b for each in bands.values() for b in each))
     return [_forest(f"ΔRankIC@{h}, improvement minus baseline", rows[h], bands[h], limits) for h in horizons]
@@ -47,7 +47,7 @@ def contribution_chart(result: ValidationResult) -> Chart | None:
     if not result.contributions:
         return None
     horizon = next(iter(next(iter(result.contributions.values())).delta_rank_ic))
-    rows = _delta_rows(result.contributions, horizon, by_verdict=True)
+    rows = _delta_rows(result.contributions, horizon)
     bands = _margin(result.contributions, horizon)
     chart = _forest(f"ΔRankIC@{horizon}, all minus all but this one", rows, bands, span_of(rows, bands))
     return replace(chart, note="What is lost by switching one off: above zero, the others do not make up for it.")
@@ -57,14 +57,12 @@ def cost_charts(result: ValidationResult) -> list[Chart]:
     """Divergence, memory (also CUDA's, where there is one) and time."""
     improvements = result.improvements
     charts = [
-        _divergence_chart(improvements, result.baseline),
-        _ratio_chart("Peak private memory", improvements, lambda r: r.memory, PROMISED_MEMORY, worse=0.0),
+        _divergence_chart(improvements, result.set_up.level),
+        _ratio_chart("Peak private memory", result, lambda r: r.memory, MEMORY_TARGET, worse=0.0),
     ]
-    if any(each.cuda_memory is not None for each in improvements.values()):
-        charts.append(
-            _ratio_chart("Peak CUDA memory", improvements, lambda r: r.cuda_memory, PROMISED_MEMORY, worse=0.0)
-        )
-    time = _ratio_chart("Training time", improvements, lambda r: r.time, PROMISED_TIME, worse=PROMISED_TIME)
+    if any(each.cuda_memory for each in improvements.values()):
+        charts.append(_ratio_chart("Peak CUDA memory", result, lambda r: r.cuda_memory, MEMORY_TARGET, worse=0.0))
+    time = _ratio_chart("Training time", result, lambda r: r.time, TIME_TARGET, worse=TIME_TARGET)
     return [*charts, time]
 
 
@@ -80,29 +78,29 @@ def _forest(title: str, rows: Sequence[Estimate], bands: Sequence[Band], limits:
     return Chart(title, svg=svg, wide=False)
 
 
-def _delta_rows(results: Results, horizon: str, *, by_verdict: bool) -> list[Estimate]:
+def _delta_rows(results: Results, horizon: str, level: float | None = None) -> list[Estimate]:
+    """Rows marked by the verdict, or by its rule at `level` for horizons that have none."""
     rows = []
     for each in results.values():
         delta = each.delta_rank_ic.get(horizon)
         if delta is None:
-            rows.append(Estimate(each.title, nan, mark="open", note="–"))
+            rows.append(Estimate(short(each.title), nan, mark="open", note="–"))
             continue
-        mark = MARKS[each.verdict] if by_verdict else _mark(delta)
+        mark = MARKS[each.verdict] if level is None else _mark(delta, level)
         parts = tuple(value for value in delta.by_seed if value is not None)
         low, high, value = _number(delta.low), _number(delta.high), _number(delta.mean)
-        rows.append(Estimate(each.title, value, low, high, mark, fixed(delta.mean, sign=True), parts))
+        rows.append(Estimate(short(each.title), value, low, high, mark, fixed(delta.mean, sign=True), parts))
     return rows
 
 
-def _mark(delta: DeltaRankIC) -> Mark:
-    """The verdicts' rule, on this horizon."""
-    if delta.p is not None and delta.mean is not None and delta.p < LEVEL:
+def _mark(delta: DeltaRankIC, level: float) -> Mark:
+    if delta.p is not None and delta.mean is not None and delta.p <= level:
         return "good" if delta.mean > 0 else "bad"
-    return "plain" if delta.p_equivalence is not None and delta.p_equivalence < LEVEL else "open"
+    return "plain" if delta.p_equivalence is not None and delta.p_equivalence <= level else "open"
 
 
 def _bands(results: Results, horizon: str) -> list[Band]:
-    promise = [Band(*PROMISED_GAIN, ACCENT)] if horizon == "1d" and "all" in results else []
+    promise = [Band(RANK_IC_TARGET, RANK_IC_HOPED, ACCENT)] if horizon == "1d" and ALL in results else []
     return _margin(results, horizon) + promise
 
 
@@ -112,7 +110,7 @@ def _margin(results: Results, horizon: str) -> list[Band]:
     return [] if widest is None else [Band(-widest, widest)]
 
 
-def _divergence_chart(results: Results, baseline: BaselineResult) -> Chart:
+def _divergence_chart(results: Results, level: float) -> Chart:
     title = "Trainings that diverged on the stress grid"
     measured = [each.divergence for each in results.values() if each.divergence.pairs]
     if not measured:
@@ -122,17 +120,17 @@ def _divergence_chart(results: Results, baseline: BaselineResult) -> Chart:
     for each in results.values():
         found = each.divergence
         mark: Mark = "plain"
-        if found.p is not None and found.p < LEVEL:
+        if found.p is not None and found.p <= level:
             mark = "good" if found.only_baseline > found.only_variant else "bad"
         note = f"{found.variant} of {found.pairs}" if found.pairs else "–"
-        rows.append(Estimate(each.title, _number(found.rate), mark=mark, note=note))
+        rows.append(Estimate(short(each.title), _number(found.rate), mark=mark, note=note))
     rate = first.baseline_rate
-    bands = [] if not rate or "all" not in results else [_line(rate * (1 + PROMISED_DIVERGENCE))]
+    bands = [] if not rate or ALL not in results else [_line(rate * (1 + DIVERGENCE_TARGET))]
     promise = "Dashed: half the baseline's rate, the memo's promise for all improvements together." if bands else ""
     nothing = "No baseline training diverged, so no reduction can be shown." if rate == 0 else ""
     return Chart(
         title,
-        f"In colour where pairs differ by more than chance (McNemar, p < {LEVEL}). {promise}{nothing}",
+        f"In colour where pairs differ by more than chance (McNemar, p ≤ {level:g}). {promise}{nothing}",
         amount_bars(
             rows,
             label=_in_words(title, rows, percent),
@@ -148,23 +146,23 @@ def _divergence_chart(results: Results, baseline: BaselineResult) -> Chart:
 
 def _ratio_chart(
     title: str,
-    results: Results,
+    result: ValidationResult,
     reading: Callable[[ImprovementResult], RatioResult | None],
     promise: float,
     *,
     worse: float,
 ) -> Chart:
     """Relative changes of paired readings. An interval all above `worse` wears the warning colour."""
-    rows = [_change_row(each.title, reading(each), worse) for each in results.values()]
+    rows = [_change_row(short(each.title), reading(each), worse) for each in result.improvements.values()]
     if all(row.value != row.value for row in rows):
         return Chart(title, "Not measured in this run.", wide=False)
-    bands = [_line(promise)] if "all" in results else []
+    bands = [_line(promise)] if ALL in result.improvements else []
     dashed = f" Dashed: {percent(promise, sign=True)}, the memo's promise for all together." if bands else ""
-    change = "change against the baseline"
+    change, level = "change against the baseline", confidence(result.set_up.level)
     return Chart(
         title,
-        f"Median ratio of paired readings with its 95 % interval; in colour where all of it is below zero, or above "
-        f"{percent(worse, sign=True) if worse else 'it'}.{dashed}",
+        f"Median ratio of paired readings with its interval ({level}); in colour where all of it is below zero, or "
+        f"above {percent(worse, sign=True) if worse else 'it'}.{dashed}",
         amount_bars(
             rows,
             label=_in_words(f"{title}, {change}", rows, _change),

@@ -1,6 +1,5 @@
 """`validation.html`: one self-contained page that answers whether the improvements help, and how sure that is."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from atft_gat_fan.errors import DataError, Problem
 from atft_gat_fan.reporting.numbers import MEBIBYTE, between, fixed, percent
 from atft_gat_fan.reporting.page import Fact, render
 from atft_gat_fan.validation.charts import contribution_chart, cost_charts, rank_ic_charts
-from atft_gat_fan.validation.headline import ALL, summarise
+from atft_gat_fan.validation.headline import ALL, confidence, short, subject, summarise
 from atft_gat_fan.validation.result import ValidationResult
 from atft_gat_fan.validation.tables import detail_tables, promise_table, verdict_table
 
@@ -26,16 +25,17 @@ def build_report(validation: Mapping[str, Any]) -> str:
     Raises DataError naming every key that is missing or of another type.
     """
     result = _typed(validation)
-    set_up = result.set_up
+    set_up, judged = result.set_up, subject(result.improvements)
     return render(
         TEMPLATE,
         data=set_up.data,
         horizon=next((h for each in result.improvements.values() for h in each.delta_rank_ic), "1d"),
+        confidence=confidence(set_up.level),
         num_days=result.days,
         num_seeds=len(result.seeds),
         full=set_up.full,
         headline=summarise(result),
-        all_title=result.improvements[ALL].title if ALL in result.improvements else "",
+        all_title=short(result.improvements[ALL].title) if ALL in result.improvements else "",
         cannot_conclude=result.cannot_conclude,
         can_conclude=result.can_conclude,
         rank_ic=rank_ic_charts(result),
@@ -47,8 +47,9 @@ def build_report(validation: Mapping[str, Any]) -> str:
         rules=result.rules,
         baseline=_baseline_facts(result),
         set_up=_set_up_facts(result),
-        switches=[(e.title, name, " ".join(e.overrides)) for name, e in result.improvements.items()],
+        switches=[(short(e.title), name, " ".join(e.overrides)) for name, e in result.improvements.items()],
         failed=set_up.failed_trials,
+        judged="" if judged is None else short(judged.title),
         gates=[(g.expression, fixed(g.measured, sign=True), g.held) for g in result.gates],
         command=set_up.command,
     )
@@ -70,12 +71,17 @@ def _baseline_facts(result: ValidationResult) -> list[Fact]:
     facts = [
         Fact("Loss", baseline.loss),
         Fact("Label transform (loss only)", baseline.label_transform),
-        *(Fact(f"improvements.{name}", json.dumps(value)) for name, value in baseline.improvements.items()),
+        *(Fact(name, str(value).lower()) for name, value in baseline.improvements.items()),
     ]
     for horizon, value in baseline.rank_ic.items():
         low, high = baseline.rank_ic_interval.get(horizon, (None, None))
         interval = between(low, high, fixed)
-        facts.append(Fact(f"RankIC@{horizon}", fixed(value) + ("" if interval == "–" else f" (95 %: {interval})")))
+        facts.append(
+            Fact(
+                f"RankIC@{horizon}",
+                fixed(value) + ("" if interval == "–" else f" ({confidence(result.set_up.level)}: {interval})"),
+            )
+        )
     speed, memory = baseline.samples_per_second, baseline.peak_private_bytes
     return [
         *facts,

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from atft_gat_fan.reporting.numbers import MEBIBYTE, between, fixed, percent, probability
-from atft_gat_fan.validation.headline import measured, outcome, promised
+from atft_gat_fan.reporting.numbers import MEBIBYTE, between, compact, fixed, percent, probability
+from atft_gat_fan.validation.headline import measured, outcome, promised, short
 from atft_gat_fan.validation.result import DeltaRankIC, ImprovementResult, RatioResult, TargetResult, ValidationResult
 
 REASONS = {
@@ -32,17 +32,17 @@ def verdict_table(result: ValidationResult) -> Table:
     """One line an improvement: what a reader needs to agree or disagree with the verdict."""
     horizon = next((h for each in result.improvements.values() for h in each.delta_rank_ic), "1d")
     columns = (
-        "", "verdict", f"ΔRankIC@{horizon}", "95 % interval", "p (Holm)", "smallest detectable",
+        "", "verdict", f"ΔRankIC@{horizon}", "interval", "p (Holm)", "smallest detectable",
         "days needed", "or seeds", "diverged", "memory", "time",
     )  # fmt: skip
     rows = tuple(
-        (each.title, each.verdict, *_decisive(each.delta_rank_ic.get(horizon)), *_costs(each))
+        (short(each.title), each.verdict, *_decisive(each.delta_rank_ic.get(horizon)), *_costs(each))
         for each in result.improvements.values()
     )
     note = (
-        "p is of no difference, corrected for the number of improvements. Smallest detectable: the true difference "
-        "that these days and seeds find four times in five. Needed: days (with these seeds) or seeds (with these days) "
-        "that would find a difference as large as the margin. Diverged: baseline → variant."
+        "p is of no difference, corrected for the number of improvements. Smallest detectable: the true difference that "
+        "these days and seeds can be expected to find, by the rules below. Needed to find one as large as the margin: "
+        "days with these seeds, or seeds with these days. Diverged: baseline → variant."
     )
     return Table("Verdicts", note, columns, rows)
 
@@ -63,9 +63,10 @@ def _needed(delta: DeltaRankIC) -> tuple[str, str]:
     """Days, or seeds; without a detectable difference nothing is known of either."""
     if delta.minimum_detectable is None:
         return "–", "–"
-    if delta.needed_days is None:
+    if delta.margin is not None and delta.minimum_detectable <= delta.margin:
         return "enough", "enough"
-    return f"{delta.needed_days:,}", "no number" if delta.needed_seeds is None else f"{delta.needed_seeds:,}"
+    days, seeds = ("no number" if n is None else f"{n:,}" for n in (delta.needed_days, delta.needed_seeds))
+    return days, seeds
 
 
 def _costs(each: ImprovementResult) -> Row:
@@ -86,8 +87,10 @@ def promise_table(result: ValidationResult) -> Table:
             return measured(target, value)
 
         value = "–" if target.measured is None else form(target.measured)
-        rows.append((target.title, promised(target), value, between(target.low, target.high, form), outcome(target)))
-    columns = ("", "promised", "measured", "95 % interval", "outcome")
+        rows.append(
+            (short(target.title), promised(target), value, between(target.low, target.high, form), outcome(target))
+        )
+    columns = ("", "promised", "measured", "interval", "outcome")
     note = "The outcome is open where the interval allows both."
     return Table("The memo's promises", note, columns, tuple(rows))
 
@@ -100,21 +103,20 @@ def detail_tables(result: ValidationResult) -> Iterator[Table]:
             yield _delta_table(f"ΔRankIC@{horizon}{suffix}", results, horizon, result.seeds)
         if results:
             yield _divergence_table(f"Divergence{suffix}", results)
-            seconds, mebibytes = (lambda v: fixed(v, 1)), (lambda v: f"{v / MEBIBYTE:,.0f}")
-            yield _ratio_table(f"Training time, seconds{suffix}", results, lambda r: r.time, seconds)
-            yield _ratio_table(f"Peak private memory, MiB{suffix}", results, lambda r: r.memory, mebibytes)
+            yield _ratio_table(f"Time, seconds{suffix}", results, lambda r: r.time, compact)
+            yield _ratio_table(f"Peak private memory, MiB{suffix}", results, lambda r: r.memory, _mebibytes)
             if any(each.cuda_memory for each in results.values()):
-                yield _ratio_table(f"Peak CUDA memory, MiB{suffix}", results, lambda r: r.cuda_memory, mebibytes)
+                yield _ratio_table(f"Peak CUDA memory, MiB{suffix}", results, lambda r: r.cuda_memory, _mebibytes)
 
 
 def _delta_table(title: str, results: Mapping[str, ImprovementResult], horizon: str, seeds: tuple[int, ...]) -> Table:
     columns = (
-        "", "mean", "95 % interval", "p (Holm)", "p", "t (DM)", "p (DM)", "p (equivalence)", "smallest detectable",
+        "", "mean", "interval", "p (Holm)", "p", "t (DM)", "p (DM)", "p (equivalence)", "smallest detectable",
         *(f"seed {seed}" for seed in seeds),
     )  # fmt: skip
     rows = tuple(
         (
-            each.title,
+            short(each.title),
             fixed(delta.mean, sign=True),
             _interval(delta.low, delta.high),
             probability(delta.p),
@@ -137,7 +139,7 @@ def _divergence_table(title: str, results: Mapping[str, ImprovementResult]) -> T
     columns = ("", "pairs", "baseline", "variant", "only baseline", "only variant", "change", "p (McNemar)", "how")
     rows = tuple(
         (
-            each.title,
+            short(each.title),
             str(found.pairs),
             str(found.baseline),
             str(found.variant),
@@ -165,10 +167,10 @@ def _ratio_table(
     reading: Callable[[ImprovementResult], RatioResult | None],
     form: Callable[[float], str],
 ) -> Table:
-    columns = ("", "ratio", "95 % interval", "pairs", "baseline", "variant")
+    columns = ("", "ratio", "interval", "pairs", "baseline", "variant")
     rows = tuple(
         (
-            each.title,
+            short(each.title),
             fixed(found.ratio, 3),
             between(found.low, found.high, lambda value: fixed(value, 3)),
             str(found.pairs),
@@ -179,6 +181,10 @@ def _ratio_table(
         if (found := reading(each)) is not None
     )
     return Table(title, "Median ratio of paired readings; the two last columns are medians.", columns, rows)
+
+
+def _mebibytes(value: float) -> str:
+    return f"{value / MEBIBYTE:,.0f}"
 
 
 def _interval(low: float | None, high: float | None) -> str:
