@@ -111,7 +111,9 @@ def span_of(rows: Iterable[Estimate], bands: Iterable[Band] = ()) -> tuple[float
     numbers += [number for band in bands for number in (band.low, band.high)]
     known = [0.0, *(number for number in numbers if isfinite(number))]
     low, high = min(known), max(known)
-    margin = 0.06 * (high - low) or 1.0
+    if low == high:  # nothing but zeros
+        return -0.01, 0.01
+    margin = 0.06 * (high - low)
     return (low - margin if low < 0 else low), (high + margin if high > 0 else high)
 
 
