@@ -171,6 +171,8 @@ class SetUp:
     machine: str
     """"2 cores, Linux x86_64, Python 3.11, torch 2.13"; with the GPU where it was used."""
     full: bool
+    level: float = 0.05
+    """Of all tests (`validation.level`); all intervals have 1 - level."""
 
 
 @dataclass(frozen=True)

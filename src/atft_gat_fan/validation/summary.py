@@ -10,6 +10,7 @@ from atft_gat_fan.validation.arms import ALL, BASELINE, WITHOUT, Arms
 from atft_gat_fan.validation.comparison import Outcomes
 from atft_gat_fan.validation.divergence import DEFINITION
 from atft_gat_fan.validation.gates import Gate, check_gate
+from atft_gat_fan.validation.promises import DIVERGENCE_TARGET, MEMORY_TARGET, RANK_IC_TARGET, TIME_TARGET
 from atft_gat_fan.validation.result import (
     BaselineResult,
     ImprovementResult,
@@ -20,7 +21,6 @@ from atft_gat_fan.validation.result import (
 )
 from atft_gat_fan.validation.verdicts import BOOTSTRAP_SEED, Pair, compare, number, rules
 
-RANK_IC_TARGET, DIVERGENCE_TARGET, MEMORY_TARGET, TIME_TARGET = 0.01, -0.50, -0.15, 0.10
 FEW_SEEDS, FEW_DAYS = 3, 250
 
 
