@@ -22,7 +22,7 @@ class Stepping:
     def __init__(self, assembly: Assembly, *, message: Callable[[str], None], planned: int | None = None) -> None:
         self.assembly = assembly
         config = assembly.config
-        settings = train_settings(assembly)
+        self.settings = settings = train_settings(assembly)
         steps = planned_steps(assembly, settings) if planned is None else planned
         self.model, runtime = build_model(assembly).train(), make_runtime(settings)
         self.model.compiled = decide_compile(settings, steps, recorded=None, message=message)

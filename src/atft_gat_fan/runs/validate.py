@@ -249,6 +249,7 @@ def _set_up(prepared: Prepared, results: TrialResults) -> SetUp:
         seconds=_measured_seconds(results),
         machine=_machine(config),
         full=prepared.request.full,
+        level=config.validation.level,
     )
 
 
