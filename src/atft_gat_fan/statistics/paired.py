@@ -1,12 +1,15 @@
 """Does a variant beat its baseline, trained in pairs with the same seeds and tested on the same days?
 
-Studentised bootstrap over day-blocks x seeds. Days are drawn in blocks of random length (stationary bootstrap, Politis
-and Romano 1994) and the Newey-West variance is taken anew in each draw, which makes the test second-order correct
-(Götze and Künsch 1996) and accounts for the noise of that variance (Gonçalves and Vogelsang 2011). The seeds' effects
-are redrawn as normal with the variance estimated between seeds, and that variance with its seeds - 1 degrees (parametric
-bootstrap of a random effect, van der Leeden, Meijer and Busing 2008): three seeds drawn with replacement are one and the
-same in a ninth of the draws, and drawing days and seeds both counts the residual of a seed on a day three times (Owen
-2007).
+A draw of the error of the mean is the sum of two. Days: the stationary bootstrap of the day means (Politis and Romano
+1994), studentised by the Newey-West variance of the draw itself, which makes it second-order correct (Götze and Künsch
+1996) and accounts for the noise of that variance (Gonçalves and Vogelsang 2011). Seeds: a normal effect whose variance
+is drawn as well, the observed one between seeds having seeds - 1 degrees (generalised inference on variance components,
+Tsui and Weerahandi 1989; Hannig, Iyer and Patterson 2006).
+
+Seeds are not drawn with replacement: three of them are one and the same in a ninth of the draws, their spread comes
+out a third too small, and the residual of a seed on a day counts three times (Owen 2007). Where seeds differ, that
+rejects a true null four times too often with three seeds; this rejects it at the nominal rate, or less where they do
+not differ.
 """
 
 import math
@@ -67,15 +70,15 @@ def paired_interval(
     that training alone. The same `seed` draws the same. Raises ValueError for a level outside (0, 1).
     """
     _check_level(level)
-    pivot = _bootstrap(differences, horizon, seed, num_resamples)
-    half = pivot.quantile(level) * pivot.standard_error
+    drawn = _bootstrap(differences, horizon, seed, num_resamples)
+    half = drawn.quantile(level)
     num_seeds, num_days = complete_days(differences).shape
     return PairedInterval(
-        mean=pivot.mean,
-        low=pivot.mean - half,
-        high=pivot.mean + half,
-        p=pivot.exceedance(pivot.mean),
-        standard_error=pivot.standard_error,
+        mean=drawn.mean,
+        low=drawn.mean - half,
+        high=drawn.mean + half,
+        p=drawn.exceedance(abs(drawn.mean)),
+        standard_error=drawn.standard_error,
         num_seeds=num_seeds,
         num_days=num_days,
     )
@@ -97,53 +100,50 @@ def equivalence(
     if not margin > 0:
         raise ValueError(f"expected margin > 0, got {margin}")
     _check_level(2 * level)
-    pivot = _bootstrap(differences, horizon, seed, num_resamples)
-    distance = margin - abs(pivot.mean)
-    one_sided = pivot.exceedance(distance) / 2
-    half = pivot.quantile(1 - 2 * level) * pivot.standard_error
+    drawn = _bootstrap(differences, horizon, seed, num_resamples)
+    distance = margin - abs(drawn.mean)
+    one_sided = drawn.exceedance(abs(distance)) / 2
+    half = drawn.quantile(1 - 2 * level)
     return Equivalence(
         equivalent=bool(half < distance),
         p=one_sided if distance > 0 or math.isnan(distance) else 1 - one_sided,
-        low=pivot.mean - half,
-        high=pivot.mean + half,
+        low=drawn.mean - half,
+        high=drawn.mean + half,
         margin=margin,
     )
 
 
 @dataclass(frozen=True, eq=False)
-class _Pivot:
-    """The estimate, and |estimate - truth| / standard error as drawn, ascending; empty: too few days."""
+class _Bootstrapped:
+    """The estimate, its standard error, and |estimate - truth| as drawn, ascending; empty: too few days."""
 
     mean: float
     standard_error: float
-    draws: Float[NDArray[np.float64], " resamples"]
+    errors: Float[NDArray[np.float64], " resamples"]
 
     def quantile(self, level: float) -> float:
-        """The draw that `exceedance` calls just not significant at 1 - level."""
-        if not self.draws.size:
+        """The error that `exceedance` calls just not significant at 1 - level."""
+        if not self.errors.size:
             return math.nan
-        rank = math.floor((1 - level) * (self.draws.size + 1) + 1e-9)
-        return float(self.draws[-rank]) if rank else math.inf
+        rank = math.floor((1 - level) * (self.errors.size + 1) + 1e-9)
+        return float(self.errors[-rank]) if rank else math.inf
 
     def exceedance(self, distance: float) -> float:
-        """Share of draws as far from the truth as `distance`, the observed one counted among them."""
-        if not self.draws.size:
+        """Share of draws as far from the truth as `distance` > 0, the observed one counted among them."""
+        if not self.errors.size:
             return math.nan
-        if distance == 0:
-            return 1.0
-        studentised = abs(distance) / self.standard_error if self.standard_error > 0 else math.inf
-        as_far = self.draws.size - int(np.searchsorted(self.draws, studentised))
-        return (1 + as_far) / (1 + self.draws.size)
+        as_far = self.errors.size - int(np.searchsorted(self.errors, distance))
+        return (1 + as_far) / (1 + self.errors.size)
 
 
 def _bootstrap(
     differences: Float[NDArray[np.float64], "seeds days"], horizon: int, seed: int, num_resamples: int
-) -> _Pivot:
+) -> _Bootstrapped:
     known = complete_days(differences)
     num_days = known.shape[1]
     mean = float(known.mean()) if known.size else math.nan
     if num_days < MIN_DAYS or not known.size:
-        return _Pivot(mean, math.nan, np.empty(0))
+        return _Bootstrapped(mean, math.nan, np.empty(0))
     block_length = min(mean_block_length(horizon), num_days // 2)
     parts = paired_variance(known, lags=block_length)
     centred = known.mean(axis=0) - mean
@@ -154,7 +154,7 @@ def _bootstrap(
         count = min(left, max(1, _CHUNK // num_days))
         draws.append(_draw(centred, parts, block_length, count, rng))
         left -= count
-    return _Pivot(mean, math.sqrt(parts.of_mean), np.sort(np.abs(np.concatenate(draws))))
+    return _Bootstrapped(mean, math.sqrt(parts.of_mean), np.sort(np.abs(np.concatenate(draws))))
 
 
 def _draw(
@@ -165,16 +165,17 @@ def _draw(
     rng: np.random.Generator,
 ) -> Float[NDArray[np.float64], " resamples"]:
     days = centred[stationary_indices(centred.size, block_length=block_length, num_resamples=count, rng=rng)]
-    deviation = days.mean(axis=1)
     variance = bartlett_variance_of_mean(days, parts.lags)
+    studentised: Float[NDArray[np.float64], " resamples"] = np.zeros(count)
+    np.divide(days.mean(axis=1), np.sqrt(variance), out=studentised, where=variance > 0)
+    # Only |error| is asked for and the seeds' part is symmetric, so a draw may count as its mirror image: the same for
+    # variant - baseline and baseline - variant.
+    error = math.sqrt(parts.of_days) * np.abs(studentised)
     if parts.num_seeds > 1:
         degrees = parts.num_seeds - 1
-        deviation = deviation + math.sqrt(parts.between_seeds) * rng.standard_normal(count)
-        of_seeds = (parts.between_seeds + parts.of_both) * rng.chisquare(degrees, count) / degrees
-        variance = variance + np.maximum(of_seeds - parts.of_both, 0.0)
-    studentised: Float[NDArray[np.float64], " resamples"] = np.zeros(count)
-    np.divide(deviation, np.sqrt(variance), out=studentised, where=variance > 0)
-    return studentised
+        of_seeds = parts.of_seeds * degrees / rng.chisquare(degrees, count)
+        error += np.sqrt(np.maximum(of_seeds - parts.of_both, 0.0)) * rng.standard_normal(count)
+    return error
 
 
 def _check_level(level: float) -> None:

@@ -61,8 +61,10 @@ def targets(improvements: Mapping[str, ImprovementResult], horizon: str, level: 
     return {
         f"rank_ic_{horizon}": _rank_ic_target(result, horizon),
         "divergence": _divergence_target(result, level),
-        "memory": _ratio_target("peak memory", "−15 % or less", result and result.memory, MEMORY_TARGET),
-        "time": _ratio_target("training time", "+10 % at most", result and result.time, TIME_TARGET),
+        "memory": _ratio_target(
+            "peak memory", "−15 % or less", None if result is None else result.memory, MEMORY_TARGET
+        ),
+        "time": _ratio_target("training time", "+10 % at most", None if result is None else result.time, TIME_TARGET),
     }
 
 

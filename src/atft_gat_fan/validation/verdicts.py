@@ -1,7 +1,7 @@
 """From paired outcomes to numbers with intervals, and from those to a verdict whose rule is printed with it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
