@@ -135,7 +135,7 @@ def _finish(
     ax.set_xlim(*limits)
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_yticks(np.arange(len(rows))[::-1], [shorten(row.name, NAME_LENGTH) for row in rows], color=INK)
-    ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
     ax.grid(False)
     ax.xaxis.grid(True, color=LINE, linewidth=0.8)

@@ -42,7 +42,8 @@ def verdict_table(result: ValidationResult) -> Table:
     note = (
         "p is of no difference, corrected for the number of improvements. Smallest detectable: the true difference "
         "that these days and seeds can be expected to find, by the rules below. Needed to find one as large as the "
-        "margin: days with these seeds, or seeds with these days. Diverged: baseline → variant."
+        "margin, where any number is enough: days with these seeds, or seeds with these days. "
+        "Diverged: baseline → variant."
     )
     return Table("Verdicts", note, columns, rows)
 
