@@ -19,7 +19,7 @@ def plan_of(base, *overrides):
 
 def test_the_baseline_is_the_plan_without_improvements_whatever_is_switched_on():
     on = config(
-        improvements={name: True for name in ("output_head_small_init", "huber_loss", "use_ema", "enable_wandb")},
+        improvements=dict.fromkeys(("output_head_small_init", "huber_loss", "use_ema", "enable_wandb"), True),
         loss={"type": "huber"},
         ema={"enabled": True},
     )

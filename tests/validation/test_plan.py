@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_folds_cover_the_test_days_and_train_before_them():
     folds = make_folds(DAYS, SPLIT, 3)
     assert folds[0].test_start == str(DAYS[520])
     assert folds[-1].test_end == str(DAYS[730])
-    for fold, following in zip(folds, folds[1:], strict=False):
+    for fold, following in pairwise(folds):
         assert np.datetime64(fold.test_end) + 1 == np.datetime64(following.test_start)
     for fold in folds:
         assert fold.train_end < fold.valid_end < fold.test_start
