@@ -74,7 +74,8 @@ def run_trial(folder: Path) -> None:
             outcome = _train(trial, config, run, console, signals)
         outcome.write(folder)
         # Weights of hundreds of trials are gigabytes, and nobody asks for them again.
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
+        for heavy in (run.checkpoints, run.path / "debug"):
+            shutil.rmtree(heavy, ignore_errors=True)
 
 
 def _request(folder: Path) -> Trial:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import PLACES, load_config, overridden, run_folder
+from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.errors import StorageError
 from atft_gat_fan.inference.predictor import predict_days
@@ -33,7 +35,7 @@ from atft_gat_fan.validation.arms import Arms, make_arms
 from atft_gat_fan.validation.comparison import Outcomes
 from atft_gat_fan.validation.gates import parse_gate
 from atft_gat_fan.validation.outcome import TrialOutcome
-from atft_gat_fan.validation.plan import KINDS, Fold, Kind, Trial, make_folds, make_trials
+from atft_gat_fan.validation.plan import KINDS, Fold, Kind, Trial, laid_over, make_folds, make_trials
 from atft_gat_fan.validation.report import build_report
 from atft_gat_fan.validation.result import SetUp, ValidationResult
 from atft_gat_fan.validation.summary import summarise
@@ -71,6 +73,7 @@ class Prepared:
     folds: tuple[Fold, ...]
     trials: tuple[Trial, ...]
     jobs: tuple[Job, ...]
+    """In the order of `trials`."""
     configs: Mapping[str, Config]
     folder: Path
     workers: int
@@ -88,8 +91,7 @@ def base_config(request: Request) -> Config:
     """The configuration under validation: files, then `validation.overrides`, then the command's own keys."""
     groups = [*([FULL] if request.full else []), *([PHASES[request.phase]] if request.phase else [])]
     arguments = [*groups, *request.arguments]
-    laid_over = load_config(arguments).validation.overrides
-    return load_config([*groups, *laid_over, *request.arguments])
+    return load_config([*groups, *load_config(arguments).validation.overrides, *request.arguments])
 
 
 def prepare(request: Request, console: Console) -> Prepared:
@@ -106,14 +108,14 @@ def prepare(request: Request, console: Console) -> Prepared:
     with StopSignals() as signals, Stages(console, signals) as stages:
         # Online: nothing is materialised here, where nothing is trained.
         assembly = assemble(overridden(config, (*arms.baseline, "improvements.online_normalization=true")), stages)
-        seconds = _estimate(config, assembly, stages)
+        estimates = _estimate(config, assembly, stages)
     folds = make_folds(assembly.store.days, assembly.split, config.validation.folds)
     trials = make_trials(config, arms, folds)
     folder = _folder(config)
     workers = config.validation.workers or max(1, (os.cpu_count() or 1) // config.validation.threads)
     configs = {trial.name: _trial_config(config, trial, folder, assembly.store.fingerprint) for trial in trials}
     jobs = tuple(Job(trial.name, trial.kind, Path(configs[trial.name].run.dir or "").parent) for trial in trials)
-    return Prepared(request, config, arms, folds, trials, jobs, configs, folder, workers, assembly, seconds)
+    return Prepared(request, config, arms, folds, trials, jobs, configs, folder, workers, assembly, estimates)
 
 
 def describe_plan(prepared: Prepared) -> dict[str, Any]:
@@ -126,7 +128,7 @@ def describe_plan(prepared: Prepared) -> dict[str, Any]:
         "baseline": list(arms.baseline),
         "arms": {arm.name: list(arm.overrides) for arm in (*arms.variants, *arms.without)},
         "left_out": arms.left_out,
-        "laid_over_all": list(prepared.config.validation.overrides),
+        "laid_over_all": list(laid_over(prepared.config)),
         "seeds": list(prepared.config.validation.seeds),
         "folds": [f"trained to {f.train_end}, tested {f.test_start} to {f.test_end}" for f in prepared.folds],
         "trials": {kind: counts[kind] for kind in KINDS},
@@ -141,14 +143,16 @@ def validate(prepared: Prepared, console: Console) -> ValidationResult:
 
     Raises InterruptedRunError after a stop signal (the same command goes on), StorageError.
     """
-    with RunFolder(prepared.folder), StopSignals() as signals:
+    limit = prepared.config.run.stop_after
+    with RunFolder(prepared.folder), StopSignals(None if limit is None else seconds(limit)) as signals:
+        if prepared.config.run.fresh:
+            shutil.rmtree(prepared.folder / TRIALS, ignore_errors=True)
         for trial, job in zip(prepared.trials, prepared.jobs, strict=True):
             if TrialOutcome.read(job.folder) is None:
                 write_request(job.folder, trial, prepared.configs[trial.name])
         runner = LocalRunner(
             python_module(TRIAL_MODULE),
             workers=prepared.workers,
-            environment={"OMP_NUM_THREADS": str(prepared.config.validation.threads)},
             poll=lambda: signals.raise_if_received("between trials", saved="finished trials are kept"),
             progress=lambda progress: _say(progress, console),
         )

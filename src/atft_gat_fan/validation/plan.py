@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy.typing import NDArray
 
+from atft_gat_fan.config.load import overridden
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.splits import Split
 from atft_gat_fan.errors import ConfigError
@@ -89,6 +90,11 @@ class Trial:
         )
 
 
+def laid_over(config: Config) -> tuple[str, ...]:
+    """The `validation.overrides` that are in effect: the command's own keys win over them."""
+    return tuple(each for each in config.validation.overrides if overridden(config, [each]) == config)
+
+
 def make_folds(days: Shaped[NDArray[np.datetime64], " days"], split: Split, count: int) -> tuple[Fold, ...]:
     """The test days of `split` in `count` consecutive parts, each with training days up to as many before its own.
 
@@ -138,7 +144,7 @@ def _stress(config: Config, arms: Arms, folds: Sequence[Fold]) -> Iterator[Trial
             f"optimizer.lr={config.optimizer.lr * point.lr_factor!r}",
             f"amp={point.precision}",
             f"train.max_steps={stress.max_steps}",
-            "train.max_epochs=10000",
+            f"train.max_epochs={stress.max_steps}",
             "early_stopping.enabled=false",
             "recovery.max_rollbacks=0",  # a training that saves itself from diverging has diverged all the same
         )

@@ -10,6 +10,7 @@ from atft_gat_fan.validation.arms import ALL, BASELINE, WITHOUT, Arms
 from atft_gat_fan.validation.comparison import Outcomes
 from atft_gat_fan.validation.divergence import DEFINITION
 from atft_gat_fan.validation.gates import Gate, check_gate
+from atft_gat_fan.validation.plan import laid_over
 from atft_gat_fan.validation.promises import DIVERGENCE_TARGET, MEMORY_TARGET, RANK_IC_TARGET, TIME_TARGET
 from atft_gat_fan.validation.result import (
     BaselineResult,
@@ -39,7 +40,7 @@ def summarise(
     improvements = compare(outcomes, pairs, horizons, validation.seeds, validation)
     contributions = compare(outcomes, within_all, horizons, validation.seeds, validation) if everything else {}
     days = outcomes.num_days()
-    can, cannot = reach(validation, improvements, arms, days, set_up)
+    can, cannot = reach(validation, improvements, arms, days, laid_over(config), set_up.failed_trials)
     return ValidationResult(
         improvements=improvements,
         contributions=contributions,
@@ -73,9 +74,10 @@ def reach(
     improvements: Mapping[str, ImprovementResult],
     arms: Arms,
     days: int,
-    set_up: SetUp,
+    changes: Sequence[str],
+    failed: Sequence[str],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What this validation can and cannot say, in sentences."""
+    """What this validation can and cannot say, in sentences. `changes` are keys laid over every training."""
     first = [next(iter(result.delta_rank_ic.values())) for result in improvements.values()]
     detectable = [delta.minimum_detectable for delta in first if delta.minimum_detectable is not None]
     can = [f"what each improvement does to trainings like these, on {days} test days with {len(config.seeds)} seeds"]
@@ -93,16 +95,17 @@ def reach(
         cannot.append(f"how much is luck of the initial draw: {len(config.seeds)} seeds tell little of others")
     if days < FEW_DAYS:
         cannot.append(f"other market phases: {days} test days are less than a year")
-    if config.overrides:
-        changes = ", ".join(config.overrides)
-        cannot.append(f"the configured training itself: these ran with {changes}; --full-test leaves it as it is")
+    if changes:
+        cannot.append(
+            f"the configured training itself: these ran with {', '.join(changes)}; --full-test leaves it as it is"
+        )
     if not config.stress.num_seeds:
         cannot.append("divergence: the stress grid was not run")
     if not config.timing.rounds:
         cannot.append("training time: no timing was run")
     cannot.extend(f"{name}, which was left out: {why}" for name, why in arms.left_out.items())
-    if set_up.failed_trials:
-        cannot.append(f"anything of the {len(set_up.failed_trials)} trials that failed")
+    if failed:
+        cannot.append(f"anything of the {len(failed)} trials that failed")
     return tuple(can), tuple(cannot)
 
 

@@ -1,6 +1,5 @@
 """Trials as processes: several at once, each in a folder of its own, the finished ones never run again."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -85,11 +84,10 @@ class LocalRunner:
         command: Callable[[Path], Sequence[str]],
         *,
         workers: int,
-        environment: Mapping[str, str],
         poll: Callable[[], None] = lambda: None,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
-        self._command, self._workers, self._environment = command, workers, dict(environment)
+        self._command, self._workers = command, workers
         self._poll, self._progress = poll, progress
 
     def run(self, jobs: Sequence[Job], expected: Mapping[Kind, float]) -> TrialResults:
@@ -135,7 +133,6 @@ class LocalRunner:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, **self._environment},
             process_group=0,  # an interrupt from the keyboard is for us, who tell it on once
         )
         return _Running(job, process, log, time.monotonic())
