@@ -11,7 +11,7 @@ from pathlib import Path
 
 from atft_gat_fan.config.load import load_config
 from atft_gat_fan.data.conversion import convert
-from benchmarks.private_memory import peak_private_bytes, private_bytes
+from atft_gat_fan.runs.private_memory import peak_private_bytes, private_bytes
 from benchmarks.turns import serve
 
 

@@ -32,7 +32,7 @@ EMA_MEMORY = """
 from atft_gat_fan.config.plan import EmaPlan, ModelSpec
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.ema import EmaTeacher
-from benchmarks.private_memory import private_bytes
+from atft_gat_fan.runs.private_memory import private_bytes
 # So wide that pages and the allocator's habits do not matter.
 model = ATFT_GAT_FAN(ModelSpec(num_features=32, hidden_size=1024))
 before = private_bytes()

@@ -30,6 +30,7 @@ from atft_gat_fan.data.materialised import MaterialisedPanel
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.runs.huber_deltas import huber_deltas
+from atft_gat_fan.runs.private_memory import peak_private_bytes
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
@@ -47,7 +48,6 @@ from benchmarks.measuring import (
     publish,
     significant,
 )
-from benchmarks.private_memory import peak_private_bytes
 
 COMMAND = "python -m benchmarks.online_normalization"
 MARKET = ["data=synthetic", "data.synthetic.num_stocks=300", "data.synthetic.num_days=2500", "labels.transform=rank"]

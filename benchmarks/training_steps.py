@@ -9,7 +9,7 @@ backward, clipping, AdamW. A sample is one window of one stock that is present, 
 import argparse
 import time
 
-from benchmarks.private_memory import peak_private_bytes, private_bytes
+from atft_gat_fan.runs.private_memory import peak_private_bytes, private_bytes
 from benchmarks.turns import THREADS, serve
 from benchmarks.workload import Training
 

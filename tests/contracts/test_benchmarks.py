@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from atft_gat_fan.runs.private_memory import peak_private_bytes, private_bytes
 from benchmarks import robustness
 from benchmarks.made_panel import panel_days, write_panel
 from benchmarks.measuring import (
@@ -27,7 +28,7 @@ from benchmarks.measuring import (
     table_rows,
 )
 from benchmarks.memory import Size
-from benchmarks.private_memory import peak_private_bytes, private_bytes, watch
+from benchmarks.private_memory import watch
 from benchmarks.turns import machine_seconds, take_turns
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
-from atft_gat_fan.cli import data, results, train
+from atft_gat_fan.cli import data, results, train, validate
 
 app = typer.Typer(
     name="atft",
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 train.register(app)
 results.register(app)
+validate.register(app)
 app.add_typer(data.app, name="data")
 
 

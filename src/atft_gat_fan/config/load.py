@@ -17,12 +17,13 @@ from pydantic_core import ErrorDetails, PydanticSerializationError, to_jsonable_
 
 from atft_gat_fan.config.compose import compose
 from atft_gat_fan.config.names import unknown_key
+from atft_gat_fan.config.overrides import apply, parse
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.config.yaml_files import plain, read_yaml
 from atft_gat_fan.errors import ConfigError
 
-# Where a run lies, whether it starts over and when it pauses: not what it computes.
-PLACES = {"run": {"dir", "root", "fresh", "stop_after"}, "data": {"cache"}}
+# Where a run lies, whether it starts over and when it pauses, and what it is compared with: not what it computes.
+PLACES: dict[str, Any] = {"run": {"dir", "root", "fresh", "stop_after"}, "data": {"cache"}, "validation": True}
 
 
 def load_config(overrides: Sequence[str] = ()) -> Config:
@@ -67,6 +68,17 @@ def from_mapping(mapping: Mapping[str, Any]) -> Config:
         return Config.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise ConfigError(_explain(error.errors(include_url=False), values)) from error
+
+
+def overridden(config: Config, arguments: Sequence[str]) -> Config:
+    """The configuration with `key=value` arguments laid over it; groups and files are not chosen here.
+
+    Raises ConfigError as `load_config`.
+    """
+    values = OmegaConf.create(config.model_dump(mode="json"))
+    for argument in arguments:
+        apply(parse(argument), values)
+    return from_mapping(plain(values))
 
 
 def to_yaml(config: Config) -> str:

@@ -31,6 +31,7 @@ from atft_gat_fan.config.training_sections import (
     TrainConfig,
     WandbConfig,
 )
+from atft_gat_fan.config.validation_sections import ValidationConfig
 
 __all__ = [
     "ColumnsConfig",
@@ -42,6 +43,7 @@ __all__ = [
     "ImprovementsConfig",
     "SplitConfig",
     "SyntheticConfig",
+    "ValidationConfig",
 ]
 
 MEMO_HORIZON_WEIGHTS = {1: 1.0, 2: 0.8, 3: 0.7, 5: 0.5, 10: 0.3}
@@ -103,6 +105,7 @@ class Config(Section):
     recovery: RecoveryConfig = RecoveryConfig()
     wandb: WandbConfig = WandbConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    validation: ValidationConfig = ValidationConfig()
     improvements: ImprovementsConfig = ImprovementsConfig()
 
     @model_validator(mode="after")

@@ -1,7 +1,10 @@
 """Numbers as our pages write them."""
 
+from collections.abc import Callable
+
 MINUS = "\u2212"
 THIN_SPACE = "\u202f"
+MEBIBYTE = 2**20
 
 
 def fixed(value: float | None, digits: int = 4, *, sign: bool = False) -> str:
@@ -12,9 +15,21 @@ def fixed(value: float | None, digits: int = 4, *, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", MINUS)
 
 
-def percent(share: float | None, digits: int = 0) -> str:
-    """A share between 0 and 1 as `78 %`, an en dash where it is unknown."""
-    return "–" if share is None else f"{share * 100:.{digits}f}{THIN_SPACE}%"
+def percent(share: float | None, digits: int = 0, *, sign: bool = False) -> str:
+    """A share as `78 %`, or with its sign as a change (`+8 %`, `−15 %`); an en dash where it is unknown."""
+    return "–" if share is None else f"{fixed(share * 100, digits, sign=sign)}{THIN_SPACE}%"
+
+
+def between(low: float | None, high: float | None, form: Callable[[float], str]) -> str:
+    """An interval as `low to high`, each written by `form`; an en dash where a bound is unknown."""
+    return "–" if low is None or high is None else f"{form(low)} to {form(high)}"
+
+
+def probability(p: float | None) -> str:
+    """A p-value to three decimals, `< 0.001` below them; an en dash where it is unknown."""
+    if p is not None and p < 0.001:
+        return f"<{THIN_SPACE}0.001"
+    return fixed(p, 3)
 
 
 def compact(value: float) -> str:

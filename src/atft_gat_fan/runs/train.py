@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.inference.bundle import DESCRIPTION, numerics_stamp, write_bundle
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
-from atft_gat_fan.runs.huber_deltas import huber_deltas
 from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, write_metrics
 from atft_gat_fan.runs.scores import score_and_measure
 from atft_gat_fan.runs.stages import Stages
+from atft_gat_fan.runs.train_settings import train_settings
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.optim import parameter_groups_table
 from atft_gat_fan.training.run_folder import RunFolder
@@ -80,9 +79,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     with Stages(console, signals) as stages:
         assembly = assemble(config, stages, settle=partial(_settle_data, folder))
     model = build_model(assembly)
-    settings = TrainSettings.from_config(config, plan, huber_deltas(assembly))
-    # A checkpoint belongs to its data too: other prices under the same configuration are another run.
-    settings = replace(settings, data=assembly.store.fingerprint[:16], num_stocks=len(assembly.store.codes))
+    settings = train_settings(assembly)
     folder.write_json_atomic("param_groups.json", parameter_groups_table(model, settings))
     result = fit(model, assembly, settings, folder, console, signals)
     write_bundle(

@@ -13,6 +13,7 @@ from atft_gat_fan.config.schema import Config
 NOT_IN_DIGEST: dict[str, Any] = {
     "run": True,
     "evaluation": True,
+    "validation": True,
     "wandb": True,
     "recovery": True,
     "improvements": {"enable_wandb", "auto_recover_oom"},
