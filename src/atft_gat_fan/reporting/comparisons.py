@@ -111,7 +111,9 @@ def span_of(rows: Iterable[Estimate], bands: Iterable[Band] = ()) -> tuple[float
     numbers += [number for band in bands for number in (band.low, band.high)]
     known = [0.0, *(number for number in numbers if isfinite(number))]
     low, high = min(known), max(known)
-    margin = 0.06 * (high - low) or 1.0
+    if low == high:  # nothing but zeros
+        return -0.01, 0.01
+    margin = 0.06 * (high - low)
     return (low - margin if low < 0 else low), (high + margin if high > 0 else high)
 
 
@@ -133,7 +135,7 @@ def _finish(
     ax.set_xlim(*limits)
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_yticks(np.arange(len(rows))[::-1], [shorten(row.name, NAME_LENGTH) for row in rows], color=INK)
-    ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
     ax.grid(False)
     ax.xaxis.grid(True, color=LINE, linewidth=0.8)

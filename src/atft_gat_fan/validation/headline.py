@@ -99,7 +99,7 @@ def confidence(level: float) -> str:
 
 def measured(target: TargetResult, value: float) -> str:
     """A value in the unit of its target."""
-    return fixed(value, sign=True) if target.unit == "rank_ic" else percent(value, 0, sign=True)
+    return fixed(value, sign=True) if target.unit == "rank_ic" else percent(value, 1, sign=True)
 
 
 def promised(target: TargetResult) -> str:

@@ -14,7 +14,7 @@ from atft_gat_fan.validation.result import ValidationResult
 from atft_gat_fan.validation.tables import detail_tables, promise_table, verdict_table
 
 TEMPLATE = "validation.html.j2"
-KINDS = {"rank_ic": "for RankIC", "stress": "on the stress grid", "timing": "for time and memory"}
+KINDS = {"rank_ic": "for RankIC", "stress": "on the stress grid", "timing": "for time"}
 """What trainings were for, in words; other kinds as they are."""
 
 

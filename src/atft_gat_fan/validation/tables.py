@@ -40,9 +40,10 @@ def verdict_table(result: ValidationResult) -> Table:
         for each in result.improvements.values()
     )
     note = (
-        "p is of no difference, corrected for the number of improvements. Smallest detectable: the true difference that "
-        "these days and seeds can be expected to find, by the rules below. Needed to find one as large as the margin: "
-        "days with these seeds, or seeds with these days. Diverged: baseline → variant."
+        "p is of no difference, corrected for the number of improvements. Smallest detectable: the true difference "
+        "that these days and seeds can be expected to find, by the rules below. Needed to find one as large as the "
+        "margin, where any number is enough: days with these seeds, or seeds with these days. "
+        "Diverged: baseline → variant."
     )
     return Table("Verdicts", note, columns, rows)
 
