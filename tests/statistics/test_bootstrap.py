@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atft_gat_fan.statistics.bootstrap import mean_block_length, mean_interval
+from atft_gat_fan.statistics.bootstrap import mean_block_length, mean_interval, stationary_indices
 
 
 def test_the_seed_decides_the_interval() -> None:
@@ -51,3 +51,21 @@ def test_too_few_days_carry_no_interval() -> None:
 
 def test_blocks_are_longer_than_the_overlap() -> None:
     assert [mean_block_length(horizon) for horizon in (1, 5, 10, 20)] == [10, 10, 20, 40]
+
+
+def test_resampled_means_vary_as_the_closed_form_of_the_stationary_bootstrap_says() -> None:
+    n, block_length = 60, 8
+    series = np.random.default_rng(2).normal(size=n).cumsum()
+    indices = stationary_indices(n, block_length=block_length, num_resamples=20_000, rng=np.random.default_rng(0))
+    deviation, lags = series - series.mean(), np.arange(1, n)
+    covariances = np.array([deviation @ np.roll(deviation, -lag) / n for lag in range(n)])
+    # Politis and Romano 1994, lemma 1, with circular autocovariances.
+    expected = covariances[0] + 2 * ((1 - lags / n) * (1 - 1 / block_length) ** lags) @ covariances[1:]
+    assert series[indices].mean(axis=1).var() * n == pytest.approx(expected, rel=0.05)
+
+
+def test_blocks_are_of_the_mean_length_asked_for_and_every_day_is_as_likely() -> None:
+    indices = stationary_indices(50, block_length=5, num_resamples=20_000, rng=np.random.default_rng(0))
+    follows = np.diff(indices, axis=1) % 50 == 1
+    assert follows.mean() == pytest.approx(1 - 1 / 5 + 1 / (5 * 50), abs=0.002)
+    np.testing.assert_allclose(np.bincount(indices.ravel(), minlength=50) / indices.size, 1 / 50, rtol=0.05)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, ttest_1samp
 
+from atft_gat_fan.statistics.hac import newey_west
 from atft_gat_fan.statistics.paired import equivalence, paired_interval
-from tests.statistics.panels import paired_differences
+from tests.statistics.panels import autoregressive, paired_differences
 
 
 @pytest.fixture
@@ -109,6 +110,30 @@ def test_levels_and_margins_are_checked(differences: np.ndarray) -> None:
         equivalence(differences, 1, 0, margin=0)
 
 
+def test_correlation_beyond_the_lags_of_the_error_widens_the_interval() -> None:
+    rng = np.random.default_rng(7)
+    ratios = []
+    for _ in range(8):
+        result = paired_interval(autoregressive(rng, (1, 400), 0.9), 1, 0, num_resamples=499)
+        ratios.append((result.high - result.mean) / result.standard_error)
+    # About 2.5; 2.05 if days were drawn one by one.
+    assert np.mean(ratios) > 2.25
+
+
+def test_the_residual_of_a_seed_on_a_day_counts_once() -> None:
+    rng = np.random.default_rng(8)
+    results = [paired_interval(rng.normal(size=(40, 200)), 1, 0, num_resamples=499) for _ in range(12)]
+    # 1.96 / sqrt(40 x 200), and a little for not knowing; times sqrt(2) if counted with the seeds too.
+    assert 0.95 < np.mean([result.high - result.mean for result in results]) / (1.96 / np.sqrt(8000)) < 1.3
+
+
+@pytest.mark.parametrize(("horizon", "lags"), [(1, 10), (5, 10), (10, 20)])
+def test_the_error_of_one_seed_spans_twice_the_overlap(horizon: int, lags: int) -> None:
+    series = np.random.default_rng(9).normal(size=100).cumsum()
+    expected = newey_west(series, lags).standard_error
+    assert paired_interval(series[None], horizon, 0, num_resamples=99).standard_error == pytest.approx(expected)
+
+
 def rejections(
     *, num_seeds: int, num_days: int, horizon: int = 1, trials: int, shift: float = 0.0, **parts: float
 ) -> int:
@@ -123,7 +148,7 @@ def rejections(
 
 
 def test_a_true_null_is_rejected_about_as_often_as_said() -> None:
-    # A day effect alone: nominal rate. One-sided beyond 1 in 1000 either way.
+    # A day effect alone; beyond 1 in 1000 either way.
     low, high = binom.ppf([0.001, 0.999], 300, 0.05)
     assert low <= rejections(num_seeds=3, num_days=100, trials=300, day=1.0, residual=0.0) <= high
 
@@ -154,3 +179,13 @@ def test_size_on_overlapping_labels() -> None:
 def test_what_is_there_is_found() -> None:
     # Four standard errors of the mean: sqrt(1.3 / 0.7) (AR(1)) x sqrt(0.5^2 + 1 / 5) / sqrt(200) = 0.065.
     assert rejections(num_seeds=5, num_days=200, trials=60, shift=0.26) >= 50
+
+
+@pytest.mark.slow
+def test_a_mean_on_the_margin_is_seldom_called_equivalent_and_nothing_at_all_often() -> None:
+    rng = np.random.default_rng(10)
+    panels = [0.02 * paired_differences(rng, 5, 600, seed=1.0) for _ in range(400)]
+    border = sum(equivalence(panel + 0.003, 1, 0, num_resamples=399).equivalent for panel in panels)
+    inside = sum(equivalence(panel, 1, 0, num_resamples=399).equivalent for panel in panels)
+    assert border <= binom.ppf(0.999, 400, 0.05)
+    assert inside >= 0.7 * 400

@@ -7,9 +7,9 @@ is drawn as well, the observed one between seeds having seeds - 1 degrees (gener
 Tsui and Weerahandi 1989; Hannig, Iyer and Patterson 2006).
 
 Seeds are not drawn with replacement: three of them are one and the same in a ninth of the draws, their spread comes
-out a third too small, and the residual of a seed on a day counts three times (Owen 2007). Where seeds differ, that
-rejects a true null four times too often with three seeds; this rejects it at the nominal rate, or less where they do
-not differ.
+out a third too small, and the residual of a seed on a day counts three times (Owen 2007), so that true nulls are
+rejected too often where seeds differ and too seldom where they do not. This never rejects more often than it says; less
+often with fewer than about five seeds that do not differ, which so few cannot tell.
 """
 
 import math
@@ -66,8 +66,9 @@ def paired_interval(
 ) -> PairedInterval:
     """Interval and p of the mean over seeds and days of variant - baseline, on h-day labels.
 
-    Days on which any seed's difference is not finite are left out in all seeds. With one seed the interval speaks of
-    that training alone. The same `seed` draws the same. Raises ValueError for a level outside (0, 1).
+    Days on which any seed's difference is not finite are left out in all seeds: give a training that diverged the
+    RankIC 0 of a constant prediction, lest it take every day with it. With one seed the interval speaks of that
+    training alone. The same `seed` draws the same. Raises ValueError for a level outside (0, 1).
     """
     _check_level(level)
     drawn = _bootstrap(differences, horizon, seed, num_resamples)
