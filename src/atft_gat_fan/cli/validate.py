@@ -30,7 +30,7 @@ def validate(
         bool, typer.Option("--full-test", help="The configured training on more seeds and folds: hours.")
     ] = False,
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="NAME", help="Improvements to compare (or all); repeatable.")
+        list[str] | None, typer.Option("--only", metavar="NAME", help="These improvements, or all (of them together).")
     ] = None,
     phase: Annotated[
         int | None, typer.Option("--phase", min=1, max=3, help="What this step of the migration memo switches on.")
