@@ -30,7 +30,7 @@ class StressConfig(Section):
 class TimingConfig(Section):
     """Optimizer steps of baseline and variant timed by turns, in one process that has the machine to itself."""
 
-    rounds: NonNegative = 6
+    rounds: NonNegative = 10
     """Of turns baseline, variant, variant, baseline; 0: no timing."""
     steps: Positive = 2
     """Optimizer steps a turn."""
