@@ -92,7 +92,7 @@ def rules(config: ValidationConfig, tests: int) -> tuple[str, ...]:
         "ΔRankIC is the variant's daily RankIC minus the baseline's on the same test days, by trainings with the same "
         "seed, fold, initial draws and order of days; averaged over the seeds of a day, then over days.",
         "Intervals and p: studentised stationary bootstrap over blocks of days (mean max(10, 2h) days) with the "
-        f"seeds as a random effect. p is corrected by Holm over the {tests} compared at each horizon; intervals are not.",
+        f"seeds as a random effect. p is corrected by Holm over {tests} tests a horizon; intervals are not.",
         f"helps / hurts: corrected p ≤ {level}. neutral: not so, and two one-sided tests put the difference inside "
         f"±{margin} at level {level}. underpowered: neither could be shown; it says nothing for or against.",
         "Smallest detectable difference: what these days and seeds would find with "
