@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 import atft_gat_fan
-from atft_gat_fan.config.load import from_mapping, load_config, read_config, run_folder, to_yaml
+from atft_gat_fan.config.load import from_mapping, load_config, overridden, read_config, run_folder, to_yaml
 from atft_gat_fan.config.names import known_keys
 from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
@@ -329,3 +329,11 @@ def test_a_time_to_stop_after_is_in_seconds_minutes_or_hours(text, expected):
     given = load_config([f"run.stop_after={text}"]).run.stop_after
     assert given is not None
     assert seconds(given) == expected
+
+
+def test_keys_laid_over_a_configuration_are_those_of_the_command_line() -> None:
+    keys = ["improvements.use_ema=true", "split.train_end=2015-12-31", "data.horizons=[1,5]", "run.dir=null"]
+    base = ["data=synthetic", "batch_size=4"]
+    assert overridden(load_config(base), keys) == load_config([*base, *keys])
+    with pytest.raises(ConfigError, match="unknown key"):
+        overridden(load_config(base), ["batch_sise=4"])

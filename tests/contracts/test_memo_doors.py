@@ -59,6 +59,22 @@ def test_the_trainer_of_the_memo_is_atft_train(arguments: list[str], weights: st
     assert weights in result.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "arms"),
+    [(["--config", "configs/atft/config.yaml"], "arm       use_ema"), (["--full-test"], "arm       all-minus-use_ema")],
+)
+def test_the_validation_of_the_memo_is_atft_validate(arguments: list[str], arms: str) -> None:
+    result = python("scripts/validate_improvements.py", *arguments, "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert arms in result.stdout
+    assert "to go" in result.stdout
+
+
+def test_the_validation_of_the_memo_has_the_exit_codes() -> None:
+    assert python("scripts/validate_improvements.py", "--gate", "nothing").returncode == 78
+
+
 def test_the_trainer_of_the_memo_has_the_exit_codes() -> None:
     result = python("src/training/integrated_trainer.py", "improvements.gat_temperature=0")
     assert result.returncode == 78
@@ -73,7 +89,13 @@ def test_the_smoke_test_of_the_memo_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    "door", ["src/training/integrated_trainer.py", "src/utils/settings.py", "scripts/smoke_test.py"]
+    "door",
+    [
+        "src/training/integrated_trainer.py",
+        "src/utils/settings.py",
+        "scripts/smoke_test.py",
+        "scripts/validate_improvements.py",
+    ],
 )
 def test_a_door_is_a_few_lines_and_shadows_no_module(door: str) -> None:
     path = ROOT / door

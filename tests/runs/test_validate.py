@@ -115,10 +115,13 @@ def test_a_validation_that_is_ended_goes_on_and_leaves_no_process(tmp_path: Path
         process.send_signal(number)
         code = process.wait(60)
     assert code == (143 if number == signal.SIGTERM else -signal.SIGKILL)
-    until(lambda: not running(tmp_path))
+    if number == signal.SIGTERM:
+        assert not running(tmp_path), "those who ask it to stop may take the files away"
     finished = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("trial.json")}
     assert finished
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    gated = subprocess.run([*command, "--gate", "rank_ic_1d>=1"], capture_output=True, check=False, text=True)
+    assert gated.returncode == 3, gated.stderr
+    assert "rank_ic_1d>=1: measured" in gated.stderr
     assert all(file.stat().st_mtime_ns == written for file, written in finished.items())
     assert len(list(tmp_path.rglob("trial.json"))) == 4
 

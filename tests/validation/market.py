@@ -14,13 +14,14 @@ FOLDS = (
     Fold("2019-06-30", "2019-12-31", "2020-02-05", "2020-12-31"),
 )
 DAYS = 300
+GRID = {"lr_factors": [1.0, 10.0], "spike_shares": [0.0, 0.001]}
 
 
-def make_config(**validation):
+def make_config(*, stress=None, **validation):
     return from_mapping(
         {
             "data": {"horizons": [1, 5]},
-            "validation": {"seeds": [1, 2, 3, 4], "num_resamples": 999, **validation},
+            "validation": {"seeds": [1, 2, 3, 4], "num_resamples": 999, "stress": GRID | (stress or {}), **validation},
         }
     )
 

@@ -53,10 +53,21 @@ def test_what_is_switched_on_is_what_is_compared_at_its_value():
     assert arms.variants[0].overrides == ("improvements.freq_dropout_p=0.3",)
 
 
-def test_only_keeps_those_named_and_all_of_one_is_that_one():
-    assert [arm.name for arm in make_arms(config(), ["use_ema", "huber_loss"]).variants] == ["huber_loss", "use_ema"]
-    assert [arm.name for arm in make_arms(config(), ["use_ema", "all"]).variants] == ["use_ema"]
-    assert make_arms(config(), ["all"]).variants[-1].name == ALL
+def names(arms):
+    return [arm.name for arm in arms.variants]
+
+
+def test_only_keeps_those_named_and_all_stays_all():
+    everything = make_arms(config()).variants[-1]
+    assert names(make_arms(config(), ["use_ema", "huber_loss"])) == ["huber_loss", "use_ema"]
+    assert make_arms(config(), ["all"]).variants == (everything,)
+    assert make_arms(config(), ["use_ema", "all"]).variants[1:] == (everything,)
+
+
+def test_one_that_is_not_switched_on_can_be_named_and_is_not_in_all():
+    arms = make_arms(config(improvements={"freq_dropout_p": 0.3, "huber_loss": True}), ["use_ema", "all"])
+    assert names(arms) == ["use_ema", ALL]
+    assert arms.variants[1].overrides == ("improvements.freq_dropout_p=0.3", "improvements.huber_loss=true")
 
 
 def test_all_but_one_is_all_without_that_one():

@@ -24,7 +24,9 @@ def plan(**validation):
 
 
 def test_arms_of_a_seed_and_fold_differ_in_the_improvements_alone():
-    config, trials = plan(seeds=[4, 9], folds=2, leave_one_out=True)
+    config, trials = plan(
+        seeds=[4, 9], folds=2, leave_one_out=True, stress={"lr_factors": [1.0, 10.0], "spike_shares": [0.0, 0.001]}
+    )
     by_pair = defaultdict(dict)
     for trial in trials:
         if trial.kind != "timing":

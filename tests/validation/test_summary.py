@@ -68,6 +68,6 @@ def test_what_each_adds_to_the_others_is_all_against_all_but_it():
 def test_what_cannot_be_concluded_is_said():
     config = make_config(seeds=[1, 2], stress={"num_seeds": 0})
     said = " ".join(summary(config).cannot_conclude)
-    assert "2 seeds" in said
+    assert "2 seed(s)" in said
     assert "divergence" in said
     assert "model.hidden_size=16" not in said, "not in effect in this configuration, so it is not claimed"

@@ -30,7 +30,7 @@ def validate(
         bool, typer.Option("--full-test", help="The configured training on more seeds and folds: hours.")
     ] = False,
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="NAME", help="Improvements to compare (or all); repeatable.")
+        list[str] | None, typer.Option("--only", metavar="NAME", help="These improvements, or all (of them together).")
     ] = None,
     phase: Annotated[
         int | None, typer.Option("--phase", min=1, max=3, help="What this step of the migration memo switches on.")
@@ -49,7 +49,7 @@ def validate(
 
     names = [name for given in only or [] for name in given.split(",")]
     arguments = [*([f"config={config}"] if config is not None else []), *(overrides or [])]
-    request = Request(arguments, names, gate or [], full, phase, command=shlex.join(["atft", *sys.argv[1:]]))
+    request = Request(arguments, names, gate or [], full, phase, command=_command(sys.argv[1:]))
     prepared = prepare(request, output.console)
     plan = describe_plan(prepared)
     if dry_run:
@@ -62,6 +62,11 @@ def validate(
     failed = [each for each in result.gates if not each.held]
     if failed:
         raise GateError("; ".join(f"{each.expression}: measured {_number(each.measured, '.4f')}" for each in failed))
+
+
+def _command(arguments: list[str]) -> str:
+    """The command as it can be given again; the memo's script leaves the tool and its command out."""
+    return shlex.join(["atft", "validate", *arguments[1 if arguments[:1] == ["validate"] else 0 :]])
 
 
 def _plan_text(plan: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 class StressConfig(Section):
     """Short trainings under bad conditions, in which divergence is counted: every combination, once a seed."""
 
-    lr_factors: tuple[PositiveFloat, ...] = (1.0, 10.0)
+    lr_factors: tuple[PositiveFloat, ...] = (10.0,)
     """Multipliers of `optimizer.lr`."""
     precisions: tuple[Literal["none", "bf16"], ...] = ("none",)
     """Values of `amp`."""
@@ -30,7 +30,7 @@ class StressConfig(Section):
 class TimingConfig(Section):
     """Optimizer steps of baseline and variant timed by turns, in one process that has the machine to itself."""
 
-    rounds: NonNegative = 6
+    rounds: NonNegative = 10
     """Of turns baseline, variant, variant, baseline; 0: no timing."""
     steps: Positive = 2
     """Optimizer steps a turn."""
@@ -49,7 +49,7 @@ class ValidationConfig(Section):
         "model.num_heads=2",
         "model.gat.num_heads=2",
         "batch_size=32",
-        "train.max_steps=120",
+        "train.max_steps=100",
         "compile=false",
     )
     """Keys laid over the configuration in every training, so that many of them take minutes; the command's own win."""

@@ -8,6 +8,7 @@ import ctypes
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,8 @@ from atft_gat_fan.validation.plan import Trial
 REQUEST, CONFIG, RUN = "request.json", "config.yaml", "run"
 STRESS_TEST_DAYS = 100
 """Of a stressed training: enough to see whether it still tells stocks apart."""
+PATIENCE = 40.0
+"""Seconds; a training saves in less."""
 PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
 
@@ -65,7 +68,7 @@ def run_trial(folder: Path) -> None:
     trial, config = _request(folder), read_config(folder / CONFIG)
     prepare_process(config.run.num_threads)
     console = Console(stderr=True)
-    with StopSignals() as signals, RunFolder(folder / RUN) as run:
+    with StopSignals() as signals, _free(folder / RUN, signals) as run:
         if trial.timing is not None:
             with Stages(console, signals) as stages:
                 baseline, variant = time_by_turns(config, trial.timing, stages)
@@ -76,6 +79,19 @@ def run_trial(folder: Path) -> None:
         # Weights of hundreds of trials are gigabytes, and nobody asks for them again.
         for heavy in (run.checkpoints, run.path / "debug"):
             shutil.rmtree(heavy, ignore_errors=True)
+
+
+def _free(folder: Path, signals: StopSignals) -> RunFolder:
+    """The run's folder, once an earlier process has let go of it: a killed validation leaves its trials saving."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return RunFolder(folder)
+        except StorageError:
+            if time.monotonic() > deadline:
+                raise
+        signals.raise_if_received("while waiting for its folder", saved="nothing was begun")
+        time.sleep(0.2)
 
 
 def _request(folder: Path) -> Trial:

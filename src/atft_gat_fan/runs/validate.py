@@ -187,9 +187,9 @@ def _trial_config(config: Config, trial: Trial, folder: Path, fingerprint: str) 
         "train.log_every=1",  # the definition of divergence counts steps
         "run.fresh=false",
         "run.stop_after=null",
+        f"run.num_threads={config.validation.threads}",
     )
-    threads = "run.num_threads=null" if trial.kind == "timing" else f"run.num_threads={config.validation.threads}"
-    changed = overridden(config, (*shared, threads, *trial.overrides))
+    changed = overridden(config, (*shared, *trial.overrides))
     decided = [changed.model_dump(mode="json", exclude=PLACES), trial.to_json(), fingerprint]
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:8]
     run = folder / TRIALS / f"{trial.name}-{digest}" / "run"

@@ -60,45 +60,41 @@ class Arms:
 
 def make_arms(config: Config, only: Sequence[str] = ()) -> Arms:
     """The arms for a configuration: improvements it has switched on, at its values; where it has none, every one of
-    `SWITCHES` at the value of config_full.yaml. `only` names those to keep, `all` among them for all of the kept.
+    `SWITCHES` at the value of config_full.yaml. `only` names the arms to keep, `all` among them.
 
     Raises ConfigError for a name that is none, or where nothing is left to compare.
     """
-    names, with_all = _kept(only)
-    switched_on = _switched_on(config)
-    if only:
-        values = {name: switched_on.get(name, SWITCHES[name].on) for name in names}
-    else:
-        values = switched_on or {name: switch.on for name, switch in SWITCHES.items()}
-    overrides = {name: f"improvements.{name}={value}" for name, value in values.items()}
+    _require_known(only)
+    together = _switched_on(config) or {name: switch.on for name, switch in SWITCHES.items()}
+    named = {name: together.get(name, switch.on) for name, switch in SWITCHES.items() if name in only}
+    overrides = {name: f"improvements.{name}={value}" for name, value in (together | named).items()}
     left_out = {
         name: problem for name, override in overrides.items() if (problem := _without_effect(config, name, override))
     }
-    kept = {name: override for name, override in overrides.items() if name not in left_out}
-    if not kept:
-        reasons = "; ".join(left_out.values()) or "none named"
+    kept = {name: overrides[name] for name in SWITCHES if name in overrides and name not in left_out}
+    everything = {name: override for name, override in kept.items() if name in together}
+    alone = [name for name in kept if not only or name in only]
+    variants = [Arm(name, SWITCHES[name].title, (kept[name],)) for name in alone]
+    with_all = (not only or ALL in only) and (len(everything) > 1 or not alone) and bool(everything)
+    if with_all:
+        variants.append(Arm(ALL, "all of them", tuple(everything.values())))
+    if not variants:
+        reasons = "; ".join(left_out.values())
         raise ConfigError(f"expected an improvement to compare, found none ({reasons}); choose others with --only")
-    variants = [Arm(name, SWITCHES[name].title, (override,)) for name, override in kept.items()]
-    if with_all and len(kept) > 1:
-        variants.append(Arm(ALL, "all of them", tuple(kept.values())))
     without = [
-        Arm(f"{WITHOUT}{name}", f"all but {SWITCHES[name].title}", tuple(o for n, o in kept.items() if n != name))
-        for name in kept
-        if len(kept) > 2 and config.validation.leave_one_out and with_all
+        Arm(f"{WITHOUT}{name}", f"all but {SWITCHES[name].title}", tuple(o for n, o in everything.items() if n != name))
+        for name in alone
+        if config.validation.leave_one_out and with_all and name in everything and len(everything) > 2
     ]
     return Arms(_everything_off(), tuple(variants), tuple(without), left_out)
 
 
-def _kept(only: Sequence[str]) -> tuple[list[str], bool]:
+def _require_known(only: Sequence[str]) -> None:
     known = [*SWITCHES, ALL]
     for name in only:
         if name not in known:
             hint = did_you_mean(name, known)
             raise ConfigError(f"--only {name}: expected one of {', '.join(known)}{hint}")
-    chosen = [name for name in SWITCHES if name in only]
-    if only and not chosen:
-        chosen = list(SWITCHES)  # `--only all`: of everything
-    return chosen, not only or ALL in only
 
 
 def _switched_on(config: Config) -> dict[str, str]:

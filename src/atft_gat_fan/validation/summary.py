@@ -80,7 +80,7 @@ def reach(
     """What this validation can and cannot say, in sentences. `changes` are keys laid over every training."""
     first = [next(iter(result.delta_rank_ic.values())) for result in improvements.values()]
     detectable = [delta.minimum_detectable for delta in first if delta.minimum_detectable is not None]
-    can = [f"what each improvement does to trainings like these, on {days} test days with {len(config.seeds)} seeds"]
+    can = [f"what each improvement does to trainings like these, on {days} test days with {len(config.seeds)} seed(s)"]
     if detectable:
         can.append(
             f"differences of RankIC of {min(detectable):.4f} to {max(detectable):.4f} and more, depending on the "
@@ -92,7 +92,7 @@ def reach(
             f"an improvement of the memo's +{RANK_IC_TARGET:g} may well go unseen where more is needed to find one"
         )
     if len(config.seeds) < FEW_SEEDS:
-        cannot.append(f"how much is luck of the initial draw: {len(config.seeds)} seeds tell little of others")
+        cannot.append(f"how much is luck of the initial draw: {len(config.seeds)} seed(s) tell little of others")
     if days < FEW_DAYS:
         cannot.append(f"other market phases: {days} test days are less than a year")
     if changes:
@@ -185,6 +185,6 @@ def _stress_rule(config: ValidationConfig) -> str:
     spikes = ", ".join(f"{share:.1%}" for share in stress.spike_shares)
     return (
         f"Stress grid: learning rate × {{{factors}}}, {precisions}, {spikes} of the training inputs replaced by "
-        f"± {stress.spike_size:g} σ, {stress.num_seeds} seeds, {stress.max_steps} steps; compared pair by pair "
+        f"± {stress.spike_size:g} σ, {stress.num_seeds} seed(s), {stress.max_steps} steps; compared pair by pair "
         "(McNemar, exact, two-sided, not corrected for the number of improvements)."
     )

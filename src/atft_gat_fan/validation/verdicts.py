@@ -92,14 +92,15 @@ def rules(config: ValidationConfig, tests: int) -> tuple[str, ...]:
         "ΔRankIC is the variant's daily RankIC minus the baseline's on the same test days, by trainings with the same "
         "seed, fold, initial draws and order of days; averaged over the seeds of a day, then over days.",
         "Intervals and p: studentised stationary bootstrap over blocks of days (mean max(10, 2h) days) with the "
-        f"seeds as a random effect. p is corrected by Holm for {tests} comparisons at each horizon; intervals are not.",
+        f"seeds as a random effect. p is corrected by Holm over {tests} tests a horizon; intervals are not.",
         f"helps / hurts: corrected p ≤ {level}. neutral: not so, and two one-sided tests put the difference inside "
         f"±{margin} at level {level}. underpowered: neither could be shown; it says nothing for or against.",
         "Smallest detectable difference: what these days and seeds would find with "
         f"{config.power:.0%} power at the level of Holm's hardest step, {level} / {tests}.",
         "Diebold-Mariano, with the correction of Harvey, Leybourne and Newbold, treats the seeds as fixed.",
         "A training that ended without finite weights ranks nothing: its RankIC counts as 0 on every day.",
-        "Time: optimizer steps of baseline and variant in turns (ABBA) in one process, median ratio of the rounds. "
+        "Time: optimizer steps of baseline and variant in turns (ABBA) in one process that runs alone, with "
+        f"{config.threads} CPU thread(s), median ratio of the rounds. "
         "Memory: largest private memory of the training's process (pages of mapped files are not counted), median "
         "ratio of pairs. Their intervals are exact ones of a median, and need six pairs.",
     )
