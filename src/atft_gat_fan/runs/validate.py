@@ -94,16 +94,17 @@ def base_config(request: Request) -> Config:
     return load_config([*groups, *load_config(arguments).validation.overrides, *request.arguments])
 
 
-def prepare(request: Request, console: Console) -> Prepared:
+def prepare(request: Request, console: Console, arms: Arms | None = None) -> Prepared:
     """Read the data, cut the folds, and make the plan; a few optimizer steps are timed to estimate the rest.
 
+    `arms`: others than the improvements of the configuration, to compare any two configurations.
     Raises ConfigError for arguments, names and gates that cannot be used, and what reading data raises.
     """
     config = base_config(request)
     for gate in request.gates:
         parse_gate(gate)
     resolve(config)
-    arms = make_arms(config, request.only)
+    arms = arms or make_arms(config, request.only)
     prepare_process(config.validation.threads)
     with StopSignals() as signals, Stages(console, signals) as stages:
         # Online: nothing is materialised here, where nothing is trained.
