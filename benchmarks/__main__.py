@@ -3,6 +3,7 @@
     python -m benchmarks [--quick] [--panel nasdaq_2003_2017.parquet]
 
 Each runs in a process of its own, so that none inherits memory or threads of another. Exit code 1 where one failed.
+`benchmarks.worlds` is not among them: it takes hours.
 """
 
 import subprocess
@@ -16,6 +17,8 @@ TOPICS = (
 )  # fmt: skip
 WITH_PANEL = ("online_normalization", "main_job")
 """Those that measure more on a real panel."""
+APART = ("worlds",)
+"""Those that take hours, and are run by themselves."""
 
 
 def main() -> None:
