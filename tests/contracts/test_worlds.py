@@ -1,6 +1,7 @@
 """What is asked of the worlds can be asked, and what is called met follows from what was measured."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from atft_gat_fan.data.sources.synthetic_worlds import WORLDS
 from atft_gat_fan.validation.arms import SWITCHES
 from atft_gat_fan.validation.result import DeltaRankIC, DivergenceResult
 from benchmarks.world_questions import FIRST_SEED, MARKET_SEED, NAMES, QUESTIONS, Question, arguments_of, arms_of
-from benchmarks.worlds import Answer, corrected
+from benchmarks.worlds import Answer, corrected, measure
 
 
 def test_every_world_and_every_improvement_is_asked_about() -> None:
@@ -75,3 +76,14 @@ def test_p_is_corrected_over_the_worlds_and_not_the_twins() -> None:
     harmless = answer("scale_drift", p=0.04)
     assert [each.p for each in corrected([*answers, harmless])] == pytest.approx([0.04, 0.02, 0.04, 0.04])
     assert [each.met for each in corrected([answer("regimes", p=0.03), answer("full", p=0.04)])] == [False, False]
+
+
+@pytest.mark.slow
+def test_a_world_is_answered_and_what_is_finished_is_kept(tmp_path: Path) -> None:
+    figures = measure(["full"], tmp_path, quick=True)
+    assert [figure.target for figure in figures] == ["helps", "neutral", "≥ 0.75"]
+    finished = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("trial.json")}
+    assert len(finished) == 4
+    assert len(list(tmp_path.rglob("validation.html"))) == 2
+    assert measure(["full"], tmp_path, quick=True) == figures
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("trial.json")} == finished
