@@ -34,7 +34,7 @@ class Supervised:
         return [sys.executable, "-S", str(WORKER), str(self.run), json.dumps(lives)]
 
     def start(self, *lives: list[Any], patience: Patience = QUICK) -> int:
-        config = load_config([f"run.dir={self.run}", *self.overrides])
+        config = load_config([f"run.dir={self.run}", f"data.cache={self.run.parent / 'cache'}", *self.overrides])
         return supervise(config, self.command(list(lives)), self.messages.append, patience)
 
     @property

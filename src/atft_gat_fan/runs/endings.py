@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from atft_gat_fan.config.memory_levers import memory_levers
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.store_manifest import MANIFEST, open_shard, read_manifest
 from atft_gat_fan.errors import DataError, StorageError
@@ -24,7 +25,7 @@ def explain(code: int, config: Config) -> str:
     if code == KILLED:
         return (
             "killed by SIGKILL, most often by the kernel's out-of-memory killer (dmesg tells); "
-            f"to need less: {', '.join(memory_levers(config))}"
+            f"to need less: {levers_of(config)}"
         )
     if code == BUS_ERROR:
         return f"killed by SIGBUS, a mapped file could not be read: {'; '.join(store_findings(config))}"
@@ -35,18 +36,17 @@ def explain(code: int, config: Config) -> str:
     return f"ended with exit code {code}"
 
 
-def memory_levers(config: Config) -> Iterator[str]:
-    """Keys that lower the need for memory and are not set so already, as one would write them."""
-    if config.batch_size > 1:
-        yield f"batch_size={config.batch_size // 2}"
-    if not config.improvements.online_normalization:
-        yield "improvements.online_normalization=true"
-    if not config.gradient_checkpointing:
-        yield "gradient_checkpointing=true"
-    if config.improvements.use_ema:
-        yield "improvements.use_ema=false"
-    if config.ema.enabled:
-        yield "ema.enabled=false"
+def levers_of(config: Config) -> str:
+    """What would lower the need for memory."""
+    ema = {"improvements.use_ema": config.improvements.use_ema, "ema.enabled": config.ema.enabled}
+    levers = memory_levers(
+        batch_size=config.batch_size,
+        accumulate=config.accumulate_grad_batches,
+        online_normalization=config.improvements.online_normalization,
+        gradient_checkpointing=config.gradient_checkpointing,
+        ema_keys=[key for key, on in ema.items() if on],
+    )
+    return "; ".join(levers)
 
 
 def store_findings(config: Config) -> list[str]:

@@ -1,6 +1,5 @@
 """Who runs steps and validations, and what happens when memory runs out."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NoReturn, Protocol, TypeVar
@@ -9,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from atft_gat_fan.config.memory_levers import memory_levers
 from atft_gat_fan.errors import MemoryLimitError
 from atft_gat_fan.layers.graph_attention import CHUNK_LOGITS
 from atft_gat_fan.models.network import ATFT_GAT_FAN
@@ -147,20 +147,14 @@ class PlainExecutor:
         raise MemoryLimitError("\n  ".join([head, *self._levers()]))
 
     def _levers(self) -> Iterator[str]:
-        settings = self._settings
-        if settings.batch_size > 1:
-            yield (
-                f"batch_size={math.ceil(settings.batch_size / 2)} instead of {settings.batch_size} (with "
-                f"accumulate_grad_batches={2 * settings.accumulate} it trains alike)"
-            )
-        missing = {
-            "improvements.online_normalization=true": not settings.online_normalization,
-            "gradient_checkpointing=true": not self._computing.train_step.model.spec.gradient_checkpointing,
-        }
-        if any(missing.values()):
-            yield " ".join(key for key, off in missing.items() if off)
-        if settings.ema is not None:
-            yield " ".join(f"{key}=false" for key in settings.ema.by or ("improvements.use_ema",))
+        settings, ema = self._settings, self._settings.ema
+        yield from memory_levers(
+            batch_size=settings.batch_size,
+            accumulate=settings.accumulate,
+            online_normalization=settings.online_normalization,
+            gradient_checkpointing=self._computing.train_step.model.spec.gradient_checkpointing,
+            ema_keys=() if ema is None else ema.by or ("improvements.use_ema",),
+        )
         yield "improvements.auto_recover_oom=true, which does the same days again in smaller pieces until they fit"
 
 
