@@ -243,11 +243,16 @@ print(json.dumps({"peak": peak, "days": len(assembly.store.days)}))
 
 @pytest.mark.slow
 def test_private_memory_does_not_grow_with_the_days(tmp_path):
-    """Twice the days, at most 5 % more; materialised, the same training shows the panel in memory."""
+    """Of the days more, online training holds nothing; materialised, it holds their panel.
+
+    What malloc keeps varies by some tens of MB from run to run, hence a panel of 144 MB more and half of it as the
+    line between the two. `benchmarks/memory.py` measures the ratio on a large one.
+    """
+    shorter, longer, num_stocks, num_features = 200, 800, 150, 400
     peaks: dict[tuple[int, str], int] = {}
-    for num_days in (300, 600):
+    for num_days in (shorter, longer):
         file = tmp_path / f"{num_days}.parquet"
-        panel = panel_of(num_days, 150, num_features=200)
+        panel = panel_of(num_days, num_stocks, num_features=num_features)
         panel.write_parquet(file)
         days = panel["Date"].unique().sort()
         for switch in ("true", "false"):
@@ -267,6 +272,6 @@ def test_private_memory_does_not_grow_with_the_days(tmp_path):
             found = json.loads(done.stdout)
             assert found["days"] == num_days
             peaks[num_days, switch] = found["peak"]
-    assert peaks[600, "true"] < 1.05 * peaks[300, "true"]
-    # What malloc keeps varies by some megabytes; the panel of the days more has 36.
-    assert peaks[600, "false"] > peaks[300, "false"] + 0.5 * 300 * 150 * 200 * 4
+    more = (longer - shorter) * num_stocks * num_features * 4
+    assert peaks[longer, "true"] < peaks[shorter, "true"] + 0.5 * more
+    assert peaks[longer, "false"] > peaks[shorter, "false"] + 0.5 * more
