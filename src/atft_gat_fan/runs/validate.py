@@ -20,6 +20,7 @@ from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import PLACES, load_config, overridden, run_folder
 from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
+from atft_gat_fan.data.folds import Fold
 from atft_gat_fan.errors import StorageError
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.runs.assembly import Assembly, assemble
@@ -35,7 +36,7 @@ from atft_gat_fan.validation.arms import Arms, make_arms
 from atft_gat_fan.validation.comparison import Outcomes
 from atft_gat_fan.validation.gates import parse_gate
 from atft_gat_fan.validation.outcome import TrialOutcome
-from atft_gat_fan.validation.plan import KINDS, Fold, Kind, Trial, laid_over, make_folds, make_trials
+from atft_gat_fan.validation.plan import KINDS, Kind, Trial, laid_over, make_folds, make_trials
 from atft_gat_fan.validation.report import build_report
 from atft_gat_fan.validation.result import SetUp, ValidationResult
 from atft_gat_fan.validation.summary import summarise
