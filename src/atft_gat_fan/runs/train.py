@@ -17,7 +17,7 @@ from atft_gat_fan.config.schema import Config, DataConfig
 from atft_gat_fan.data.splits import Split
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import ConfigError
-from atft_gat_fan.inference.bundle import DESCRIPTION, numerics_stamp, write_bundle
+from atft_gat_fan.inference.bundle import DESCRIPTION, Bundle, numerics_stamp, write_bundle
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.process import prepare_process
@@ -26,6 +26,7 @@ from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, writ
 from atft_gat_fan.runs.scores import score_and_measure
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train_settings import train_settings
+from atft_gat_fan.runs.warm_start import load_initial, origin_of_weights, warm_started
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.optim import parameter_groups_table
 from atft_gat_fan.training.run_folder import RunFolder
@@ -76,9 +77,10 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     prepare_process(config.run.num_threads)
     folder.write_config(config)
     folder.write_json_atomic("plan.json", plan.to_json())
+    initial = None if config.train.warm_start is None else load_initial(Path(config.train.warm_start))
     with Stages(console, signals) as stages:
-        assembly = assemble(config, stages, settle=partial(_settle_data, folder))
-    model = build_model(assembly)
+        assembly = assemble(config, stages, settle=partial(_settle_data, folder, initial))
+    model = build_model(assembly) if initial is None else warm_started(assembly, initial)
     settings = train_settings(assembly)
     folder.write_json_atomic("param_groups.json", parameter_groups_table(model, settings))
     result = fit(model, assembly, settings, folder, console, signals)
@@ -90,7 +92,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
         graph=config.graph,
         normalizer=assembly.normalizer,
         static_categories=assembly.store.static_categories,
-        training=training_fingerprint(assembly, settings, result),
+        training=training_fingerprint(assembly, settings, result, initial),
     )
     write_metrics(folder.path, {"train": _train_metrics(result)})
     with Stages(console, signals) as stages:
@@ -98,8 +100,9 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
         write_report(folder.path, assembly, evaluations["test"], stages)
 
 
-def _settle_data(folder: RunFolder, store: Store, split: Split) -> Path:
-    settle_data(folder.path, store, split, begun=folder.checkpoints.exists())
+def _settle_data(folder: RunFolder, initial: Bundle | None, store: Store, split: Split) -> Path:
+    weights = None if initial is None else initial.fingerprint
+    settle_data(folder.path, store, split, begun=folder.checkpoints.exists(), initial_weights=weights)
     return folder.path / NORMALIZER
 
 
@@ -115,8 +118,12 @@ def _recipe(assembly: Assembly) -> DataConfig:
     return data.model_copy(update={"features": "derived" if derived else assembly.normalizer.feature_names})
 
 
-def training_fingerprint(assembly: Assembly, settings: TrainSettings, result: FitResult) -> dict[str, Any]:
-    """What the weights were made from: configuration, switches, source, days and the step they were taken at."""
+def training_fingerprint(
+    assembly: Assembly, settings: TrainSettings, result: FitResult, initial: Bundle | None = None
+) -> dict[str, Any]:
+    """What the weights were made from: configuration, switches, source, days, initial weights (None: random ones) and
+    the step they were taken at.
+    """
     days, split = assembly.store.days, assembly.split
     return {
         "config": config_digest(assembly.config),
@@ -126,6 +133,7 @@ def training_fingerprint(assembly: Assembly, settings: TrainSettings, result: Fi
         "seed": assembly.config.seed,
         "train_days": [str(days[split.train[0]]), str(days[split.train[-1]])],
         "valid_days": [str(days[split.valid[0]]), str(days[split.valid[-1]])],
+        **origin_of_weights(assembly, initial),
         "best_step": result.best_step,
         "rollbacks": result.rollbacks,
         "relief": _relief(result),
