@@ -162,20 +162,27 @@ def _train_metrics(result: FitResult) -> dict[str, Any]:
     }
 
 
-def _settle_with_earlier(folder: RunFolder, config: Config, console: Console) -> None:
-    """A folder belongs to the configuration it was first used with; what decides no weight may change, and is said."""
-    written = folder.path / CONFIG
+def require_same_configuration(run: Path, config: Config) -> list[str]:
+    """A folder belongs to the configuration it was first used with; what decides no weight may change, and is returned.
+
+    Raises ConfigError where anything else differs, StorageError where the earlier one cannot be read.
+    """
+    written = run / CONFIG
     if not written.exists():
-        return
+        return []
     there = read_config(written)
     if decisive(there) != decisive(config):
         other = _differences(there, config, NOT_IN_DIGEST)
         raise ConfigError(
-            f"{folder.path}: expected a run of this configuration, found another ({'; '.join(other)}): its "
+            f"{run}: expected a run of this configuration, found another ({'; '.join(other)}): its "
             "checkpoints cannot go on under these keys; set them back, choose another run.dir, or start over with "
             "run.fresh=true"
         )
-    harmless = _differences(there, config, _UNSEEN)
+    return _differences(there, config, _UNSEEN)
+
+
+def _settle_with_earlier(folder: RunFolder, config: Config, console: Console) -> None:
+    harmless = require_same_configuration(folder.path, config)
     if harmless:
         note = f"{'; '.join(harmless)}: changes no weight, so the run goes on"
         console.print(note, style="dim", highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Generic, Protocol, TypeVar
 
-LOG = "trial.log"
+LOG = "process.log"
 GLANCE = 0.1
 """Seconds between two looks at the processes."""
 GRACE = 30.0
@@ -70,8 +70,10 @@ class TrialResults(Generic[Outcome]):
 class TrialRunner(Protocol[Outcome]):
     """Runs jobs, wherever."""
 
-    def run(self, jobs: Sequence[Job]) -> TrialResults[Outcome]:
-        """Every job's outcome; a job that has one already is not run."""
+    def run(self, jobs: Sequence[Job], later: Sequence[Job] = ()) -> TrialResults[Outcome]:
+        """Every job's outcome; a job that has one already is not run. Those of `later` are not run either: they wait
+        for these, and count in the time to go.
+        """
         ...
 
 
@@ -107,8 +109,9 @@ class LocalRunner(Generic[Outcome]):
     ) -> None:
         self._command, self._read, self._workers = command, read, workers
         self._poll, self._progress = poll, progress
+        self._clock = _Clock(workers)
 
-    def run(self, jobs: Sequence[Job]) -> TrialResults[Outcome]:
+    def run(self, jobs: Sequence[Job], later: Sequence[Job] = ()) -> TrialResults[Outcome]:
         """Raises StorageError where a folder holds something else than an outcome, and whatever `poll` raises."""
         results = TrialResults[Outcome]()
         for job in jobs:
@@ -116,9 +119,14 @@ class LocalRunner(Generic[Outcome]):
             if outcome is not None:
                 results.outcomes[job.name] = outcome
         waiting = [job for job in jobs if job.name not in results.outcomes]
-        clock = _Clock(len(jobs), self._workers)
-        self._run([job for job in waiting if not job.alone], self._workers, results, clock, waiting)
-        self._run([job for job in waiting if job.alone], 1, results, clock, waiting)
+
+        def settled(name: str) -> None:
+            left = [job for job in waiting if job.name not in results.outcomes | results.failures]
+            to_go = self._clock.seconds([*left, *(job for job in later if self._read(job.folder) is None)])
+            self._progress(Progress(len(jobs) - len(left), len(jobs), to_go, name))
+
+        self._run([job for job in waiting if not job.alone], self._workers, results, settled)
+        self._run([job for job in waiting if job.alone], 1, results, settled)
         return results
 
     def _run(
@@ -126,8 +134,7 @@ class LocalRunner(Generic[Outcome]):
         jobs: Sequence[Job],
         at_once: int,
         results: TrialResults[Outcome],
-        clock: "_Clock",
-        everything: Sequence[Job],
+        settled: Callable[[str], None],
     ) -> None:
         waiting, running = deque(jobs), list[_Running]()
         deaths: dict[str, int] = {}
@@ -141,9 +148,8 @@ class LocalRunner(Generic[Outcome]):
                     running.remove(ended)
                     ended.log.close()
                     if self._settle(ended, results, deaths):
-                        clock.took(ended.job, time.monotonic() - ended.began)
-                        left = [j for j in everything if j.name not in (results.outcomes | results.failures)]
-                        self._progress(clock.progress(left, ended.job.name))
+                        self._clock.took(ended.job, time.monotonic() - ended.began)
+                        settled(ended.job.name)
                     else:
                         waiting.appendleft(ended.job)
         finally:
@@ -181,8 +187,8 @@ class LocalRunner(Generic[Outcome]):
 class _Clock:
     """Estimates the time to go from what was seen of each kind of job."""
 
-    def __init__(self, total: int, workers: int) -> None:
-        self._total, self._workers = total, workers
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
         self._seen: dict[str, tuple[float, float]] = {}
         """Seconds taken and estimated by kind."""
 
@@ -190,9 +196,9 @@ class _Clock:
         taken, estimated = self._seen.get(job.kind, (0.0, 0.0))
         self._seen[job.kind] = (taken + seconds, estimated + job.seconds)
 
-    def progress(self, left: Sequence[Job], name: str) -> Progress:
+    def seconds(self, left: Sequence[Job]) -> float:
         corrected = [replace(job, seconds=job.seconds * self._factor(job.kind)) for job in left]
-        return Progress(self._total - len(left), self._total, estimated_seconds(corrected, self._workers), name)
+        return estimated_seconds(corrected, self._workers)
 
     def _factor(self, kind: str) -> float:
         taken, estimated = self._seen.get(kind, (1.0, 1.0))
