@@ -51,6 +51,7 @@ def evaluate_folds(
     num_quantiles: int,
     cost_bps: float,
     seed: int,
+    num_resamples: int = 2000,
     progress: Callable[[float], None] = lambda share: None,
 ) -> WalkForwardEvaluation:
     """Judge `data`, the test days of all `folds` one after another, as a whole and fold by fold.
@@ -70,7 +71,14 @@ def evaluate_folds(
         def told(share: float, begin: float = number) -> None:
             progress((begin + share) / len(parts))
 
-        evaluation = evaluate(part, num_quantiles=num_quantiles, cost_bps=cost_bps, seed=seed, progress=told)
+        evaluation = evaluate(
+            part,
+            num_quantiles=num_quantiles,
+            cost_bps=cost_bps,
+            seed=seed,
+            num_resamples=num_resamples,
+            progress=told,
+        )
         evaluations.append(replace(evaluation, metrics=_members_apart(evaluation.metrics)))
     combined, *each = evaluations
     return WalkForwardEvaluation(combined, tuple(evaluation.metrics for evaluation in each))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atft_gat_fan.evaluation.charts import portfolio_charts, ranking_charts
-from atft_gat_fan.evaluation.evaluate import name_of
+from atft_gat_fan.evaluation.evaluate import MODEL, name_of
 from atft_gat_fan.evaluation.report import config_facts, matrices, readable, tiles
 from atft_gat_fan.evaluation.verdict import judge, title_of
 from atft_gat_fan.evaluation.walkforward import FoldPeriods, WalkForwardEvaluation, without_members
@@ -43,8 +43,9 @@ class WalkForwardInputs:
 
 @dataclass(frozen=True)
 class FoldTable:
-    """One line a fold, the first horizon; `columns` name the cells, the first of which is the fold."""
+    """One line a fold; `columns` name the cells, the first of which is the fold."""
 
+    title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -71,8 +72,7 @@ def build_walkforward_report(inputs: WalkForwardInputs) -> str:
         by_fold=fold_chart(inputs.folds, evaluation.folds, metrics),
         timeline=timeline_chart(inputs.folds, inputs.purge, inputs.embargo),
         compared=[baseline_chart(metrics), seed_chart(metrics)],
-        horizon=horizon,
-        table=_fold_table(inputs.folds, evaluation.folds, horizon),
+        tables=[_rank_ic_table(inputs.folds, evaluation.folds, horizon), _days_table(inputs.folds)],
         horizons=[name_of(each) for each in combined.horizons],
         matrices=matrices(metrics),
         ranking=ranking_charts(ensemble)[1:],
@@ -96,21 +96,25 @@ def _stability(folds: Sequence[Json], horizon: str) -> Iterator[str]:
             yield f"Above {title_of(name)} in {sum(gap > 0 for gap in compared)} of {len(compared)}."
 
 
-def _fold_table(folds: Sequence[FoldPeriods], metrics: Sequence[Json], horizon: str) -> FoldTable:
-    baselines = list(dict.fromkeys(name for each in metrics for name in each["baselines"]))
-    days = ("fold", "trained", "days", "validated", "days", "tested", "days")
-    columns = (*days, f"RankIC@{horizon}", "t", "skip-1", "liquid", *map(title_of, baselines))
-    rows = tuple(
-        (str(fold.number), *_days(fold), *_numbers(each, baselines, horizon))
-        for fold, each in zip(folds, metrics, strict=True)
-    )
-    return FoldTable(columns, rows)
+def _days_table(folds: Sequence[FoldPeriods]) -> FoldTable:
+    columns = ("fold", "trained", "days", "validated", "days", "tested", "days")
+    return FoldTable("Days of every fold", columns, tuple((str(fold.number), *_days(fold)) for fold in folds))
 
 
 def _days(fold: FoldPeriods) -> Iterator[str]:
     for period in (fold.train, fold.valid, fold.test):
         yield f"{period.first} to {period.last}"
         yield f"{period.days:,}"
+
+
+def _rank_ic_table(folds: Sequence[FoldPeriods], metrics: Sequence[Json], horizon: str) -> FoldTable:
+    baselines = list(dict.fromkeys(name for each in metrics for name in each["baselines"]))
+    columns = ("fold", "from", title_of(MODEL), "t", "skip-1", "liquid", *map(title_of, baselines))
+    rows = tuple(
+        (str(fold.number), fold.test.first, *_numbers(each, baselines, horizon))
+        for fold, each in zip(folds, metrics, strict=True)
+    )
+    return FoldTable(f"RankIC@{horizon} of every fold", columns, rows)
 
 
 def _numbers(metrics: Json, baselines: Sequence[str], horizon: str) -> Iterator[str]:

@@ -30,9 +30,9 @@ def walkforward(
     """Train what is not finished, and leave predictions.parquet, metrics.json and walkforward.html; the metrics.
 
     `run.stop_after` counts from `began` (`time.monotonic`), by default from now. `runner`, by default processes on this
-    machine, is given jobs whose folders hold the configuration of a run, and finishes them. Raises InterruptedRunError after a
-    stop signal (the same command goes on), TrialError where a training failed, ConfigError where the folder holds runs
-    of another configuration or of other data, StorageError.
+    machine, is given jobs whose folders hold the configuration of a run, and finishes them. Raises InterruptedRunError
+    after a stop signal (the same command goes on), TrialError where a training failed, ConfigError where the folder
+    holds runs of another configuration or of other data, StorageError.
     """
     limit = walk.config.run.stop_after
     left = None if limit is None else seconds(limit) - (0.0 if began is None else time.monotonic() - began)
