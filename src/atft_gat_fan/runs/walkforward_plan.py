@@ -110,7 +110,7 @@ def prepare(arguments: Sequence[str], console: Console) -> WalkForward:
     with StopSignals() as signals, Stages(console, signals) as stages:
         store = cached_store(config, stages)
         splits = _splits(config, store)
-        folder = _folder(config)
+        folder = walk_folder(config)
         seeds = config.walkforward.seeds or (config.seed,)
         plan = [
             (number, split, [_run_config(config, store.days, split, number, seed, folder, threads) for seed in seeds])
@@ -171,7 +171,7 @@ def _splits(config: Config, store: Store) -> list[Split]:
     )
 
 
-def _folder(config: Config) -> Path:
+def walk_folder(config: Config) -> Path:
     """`run.dir`; by default beside the run folders, one for each configuration. More seeds go on in the same one."""
     if config.run.dir is not None:
         return Path(config.run.dir)
