@@ -104,12 +104,16 @@ def test_with_a_warm_start_a_fold_waits_for_the_one_before_of_its_seed(tmp_path:
     assert [len(wave) for wave in planned(tmp_path / "cold", *TWO_SEEDS).waves] == [2]
 
 
-def test_a_failed_training_ends_the_walk_with_its_exit_code(tmp_path: Path) -> None:
+def test_a_failed_training_ends_the_walk_with_its_exit_code_and_no_run_is_overwritten(tmp_path: Path) -> None:
     class Failing:
         def run(self, jobs, later=()) -> TrialResults[Path]:
             return TrialResults({}, {jobs[0].name: Failure("exit code 70: diverged", 70)})
 
     walk = planned(tmp_path / "walk", *TWO_FOLDS)
+    (tmp_path / "walk" / "model").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="expected the folder of a walk-forward or an empty one, found a training's"):
+        walkforward(walk, quiet(), runner=Failing())
+    (tmp_path / "walk" / "model").rmdir()
     with pytest.raises(TrialError, match=r"1 of 2 trainings failed: fold-01/seed-42: exit code 70: diverged") as caught:
         walkforward(walk, quiet(), runner=Failing())
     assert caught.value.exit_code == 70

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from atft_gat_fan.config.load import to_yaml
 from atft_gat_fan.config.run_sections import seconds
-from atft_gat_fan.errors import StorageError, TrialError
+from atft_gat_fan.errors import ConfigError, StorageError, TrialError
 from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.pace import duration
-from atft_gat_fan.runs.run_files import CONFIG, read_metrics, write_text
+from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, read_metrics, write_text
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train import require_same_configuration
 from atft_gat_fan.runs.walkforward_plan import FoldRun, PlannedFold, WalkForward, finished_run
@@ -37,6 +37,7 @@ def walkforward(
     limit = walk.config.run.stop_after
     left = None if limit is None else seconds(limit) - (0.0 if began is None else time.monotonic() - began)
     with RunFolder(walk.folder) as folder, StopSignals(left) as signals:
+        _require_no_run(folder)
         if walk.config.run.fresh:
             _clear(folder)
         for run in walk.runs:
@@ -47,6 +48,15 @@ def walkforward(
             with Stages(console, signals) as stages:
                 combine(walk, stages)
     return read_metrics(walk.folder)
+
+
+def _require_no_run(folder: RunFolder) -> None:
+    """Metrics and predictions of a single training would be overwritten."""
+    if (folder.path / BUNDLE).exists() or folder.checkpoints.exists():
+        raise ConfigError(
+            f"{folder.path}: expected the folder of a walk-forward or an empty one, found a training's; choose another "
+            "run.dir"
+        )
 
 
 def _clear(folder: RunFolder) -> None:

@@ -87,9 +87,14 @@ class WalkForward:
         return tuple((fold,) for fold in self.folds) if self.config.walkforward.warm_start else (self.folds,)
 
     @property
+    def left(self) -> tuple[FoldRun, ...]:
+        """Runs that are to be trained: those not finished, or all of them with `run.fresh`."""
+        return tuple(run for run in self.runs if self.config.run.fresh or not run.finished)
+
+    @property
     def seconds_left(self) -> float:
-        """Of the trainings that are not finished, estimated."""
-        return estimated_seconds([run.job for run in self.runs if not run.finished], self.workers)
+        """Of the trainings that are to be done, estimated."""
+        return estimated_seconds([run.job for run in self.left], self.workers)
 
 
 def finished_run(folder: Path) -> Path | None:
@@ -117,7 +122,7 @@ def prepare(arguments: Sequence[str], console: Console) -> WalkForward:
             for number, split in enumerate(splits, 1)
         ]
         configs = [each for _, _, of_fold in plan for each in of_fold]
-        done = all(finished_run(Path(each.run.dir or "")) for each in configs)
+        done = not config.run.fresh and all(finished_run(Path(each.run.dir or "")) for each in configs)
         # Online: nothing is materialised here, where nothing is trained.
         probe = overridden(configs[0], ["improvements.online_normalization=true", "train.warm_start=null"])
         pace = None if done else measure_pace(assemble(probe, stages), stages)
@@ -140,7 +145,7 @@ def describe_plan(walk: WalkForward) -> dict[str, Any]:
         "warm_start": config.warm_start,
         "seeds": list(walk.seeds),
         "trainings": len(walk.runs),
-        "finished": sum(run.finished for run in walk.runs),
+        "finished": len(walk.runs) - len(walk.left),
         "at_once": walk.workers,
         "replaced": list(walk.replaced),
         "estimated_seconds": round(walk.seconds_left),

@@ -43,7 +43,8 @@ def combine(walk: WalkForward, report: Report) -> None:
     cannot be read or are of other days.
     """
     made_from = _made_from(walk)
-    if (walk.folder / PAGE).exists() and _metrics(walk.folder).get(MADE_FROM) == made_from:
+    there = all((walk.folder / name).exists() for name in (PAGE, METRICS, PREDICTIONS))
+    if there and read_metrics(walk.folder).get(MADE_FROM) == made_from:
         return
     report("put the folds together", 0.0)
     scores = _scores(walk, report)
@@ -92,10 +93,6 @@ def _made_from(walk: WalkForward) -> str:
                 f"{run.folder} and start the same command again"
             ) from error
     return digest.hexdigest()
-
-
-def _metrics(folder: Path) -> Mapping[str, Any]:
-    return read_metrics(folder) if (folder / METRICS).exists() else {}
 
 
 def _scores(walk: WalkForward, report: Report) -> dict[str, pl.DataFrame]:
