@@ -10,16 +10,16 @@ from atft_gat_fan.config.load import to_yaml
 from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.errors import ConfigError, StorageError, TrialError
 from atft_gat_fan.runs.origin import settle_data
-from atft_gat_fan.runs.pace import duration
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, read_metrics, write_text
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train import require_same_configuration
 from atft_gat_fan.runs.walkforward_plan import FoldRun, PlannedFold, WalkForward, finished_run
+from atft_gat_fan.runs.walkforward_progress import WalkProgress
 from atft_gat_fan.runs.walkforward_results import PAGE, combine
 from atft_gat_fan.runs.warm_start import load_initial
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.signals import StopSignals
-from atft_gat_fan.validation.trials import LocalRunner, Progress, TrialRunner, python_module
+from atft_gat_fan.validation.trials import LocalRunner, TrialRunner, python_module
 
 FOLD_MODULE = "atft_gat_fan.runs.fold"
 
@@ -44,7 +44,10 @@ def walkforward(
             require_same_configuration(run.folder, run.config)
         with folder.recording():
             folder.write_config(walk.config)
-            _train(walk, runner or _local_runner(walk, console, signals))
+            if runner is None:
+                _train_here(walk, console, signals)
+            else:
+                _train(walk, runner)
             with Stages(console, signals) as stages:
                 combine(walk, stages)
     return read_metrics(walk.folder)
@@ -68,22 +71,17 @@ def _clear(folder: RunFolder) -> None:
     (folder.path / PAGE).unlink(missing_ok=True)
 
 
-def _local_runner(walk: WalkForward, console: Console, signals: StopSignals) -> LocalRunner[Path]:
-    total = len(walk.runs)
+def _train_here(walk: WalkForward, console: Console, signals: StopSignals) -> None:
+    with WalkProgress(walk, console) as progress:
 
-    def say(progress: Progress) -> None:
-        done = sum(run.finished for run in walk.runs)
-        left = duration(progress.seconds_left)
-        line = f"{done} of {total} trainings, about {left} to go: {progress.name}"
-        console.print(line, style="dim", highlight=False)
+        def poll() -> None:
+            progress.poll()
+            signals.raise_if_received("between trainings", saved="each has saved where it is")
 
-    return LocalRunner(
-        python_module(FOLD_MODULE),
-        finished_run,
-        workers=walk.workers,
-        poll=lambda: signals.raise_if_received("between trainings", saved="each has saved where it is"),
-        progress=say,
-    )
+        runner = LocalRunner(
+            python_module(FOLD_MODULE), finished_run, workers=walk.workers, poll=poll, progress=progress.finished
+        )
+        _train(walk, runner)
 
 
 def _train(walk: WalkForward, runner: TrialRunner[Path]) -> None:
