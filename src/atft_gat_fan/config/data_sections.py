@@ -81,6 +81,8 @@ class DataConfig(Section):
     """First day to use."""
     end: date | None = None
     """Last day to use."""
+    codes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Stocks to use, as names or globs; null: all. Whatever is trained on them scores them alone."""
     columns: ColumnsConfig = ColumnsConfig()
     features: Literal["auto", "derived"] | tuple[str, ...] = "auto"
     """`derived`: price and volume factors; a list of names or globs: those columns; `auto`: derived when the panel

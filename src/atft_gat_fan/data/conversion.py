@@ -29,7 +29,7 @@ Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the work that is behind."""
 
 # What of the configuration a store depends on; the source enters by its fingerprint.
-STORE_KEYS = {"start", "end", "columns", "features", "standardise", "horizons", "delisting_return"}
+STORE_KEYS = {"start", "end", "codes", "columns", "features", "standardise", "horizons", "delisting_return"}
 
 
 def convert(
