@@ -28,6 +28,7 @@ from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train_settings import train_settings
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.optim import parameter_groups_table
+from atft_gat_fan.training.out_of_memory import free_memory
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import NOT_IN_DIGEST, TrainSettings, config_digest, decisive
 from atft_gat_fan.training.signals import StopSignals
@@ -93,6 +94,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
         training=training_fingerprint(assembly, settings, result),
     )
     write_metrics(folder.path, {"train": _train_metrics(result)})
+    free_memory()  # what the steps took is kept by malloc, and the tables of the evaluation would come on top
     with Stages(console, signals) as stages:
         evaluations = score_and_measure(folder.path, assembly, result.model, stages, _made_from(folder, config))
         write_report(folder.path, assembly, evaluations["test"], stages)
