@@ -78,8 +78,9 @@ def reach(
     failed: Sequence[str],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What this validation can and cannot say, in sentences. `changes` are keys laid over every training."""
-    first = [next(iter(result.delta_rank_ic.values())) for result in improvements.values()]
-    detectable = [delta.minimum_detectable for delta in first if delta.minimum_detectable is not None]
+    first = {result.title: next(iter(result.delta_rank_ic.values())) for result in improvements.values()}
+    known = {title: delta.minimum_detectable for title, delta in first.items() if delta.minimum_detectable is not None}
+    detectable = [value for title, value in known.items() if first[title].attainable]
     can = [f"what each improvement does to trainings like these, on {days} test days with {len(config.seeds)} seed(s)"]
     if detectable:
         can.append(
@@ -87,6 +88,8 @@ def reach(
             f"improvement, are found with {config.power:.0%} power"
         )
     cannot = []
+    if hopeless := [title for title in known if not first[title].attainable]:
+        cannot.append(f"whether these change the RankIC at all: {', '.join(hopeless)}")
     if detectable and max(detectable) > RANK_IC_TARGET:
         cannot.append(
             f"an improvement of the memo's +{RANK_IC_TARGET:g} may well go unseen where more is needed to find one"

@@ -55,9 +55,14 @@ def _decisive(delta: DeltaRankIC | None) -> Row:
         fixed(delta.mean, sign=True),
         _interval(delta.low, delta.high),
         probability(delta.p),
-        fixed(delta.minimum_detectable),
+        _smallest_detectable(delta),
         *_needed(delta),
     )
+
+
+def _smallest_detectable(delta: DeltaRankIC) -> str:
+    found = delta.minimum_detectable
+    return fixed(found) if found is None or delta.attainable else "none attainable"
 
 
 def _needed(delta: DeltaRankIC) -> tuple[str, str]:
@@ -125,7 +130,7 @@ def _delta_table(title: str, results: Mapping[str, ImprovementResult], horizon: 
             fixed(delta.diebold_mariano_t, 2, sign=True),
             probability(delta.diebold_mariano_p),
             probability(delta.p_equivalence),
-            fixed(delta.minimum_detectable),
+            _smallest_detectable(delta),
             *(fixed(value, sign=True) for value in delta.by_seed),
             *("–",) * (len(seeds) - len(delta.by_seed)),
         )
