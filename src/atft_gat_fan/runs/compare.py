@@ -17,9 +17,9 @@ from atft_gat_fan.evaluation.comparison_report import build_page
 from atft_gat_fan.inference.score_table import read_table, scores_of
 from atft_gat_fan.runs.assembly import Report
 from atft_gat_fan.runs.run_files import CONFIG, MOST_BYTES, PREDICTIONS, read_metrics, write_text
+from atft_gat_fan.runs.run_status import unfinished
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.training.run_folder import STATE
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.untrusted import parse_json, read_plain
 
 PLAN = "plan.json"
@@ -55,27 +55,11 @@ def names_of(folders: Sequence[Path]) -> list[str]:
 
 
 def _require_finished(folders: Sequence[Path]) -> None:
-    problems = [f"{folder}: {found}" for folder in folders if (found := _unfinished(folder))]
+    problems = [f"{folder}: {found}" for folder in folders if (found := unfinished(folder))]
     if problems:
         raise StorageError(
             f"expected finished runs, found {'; '.join(problems)}; start a run again with the command that began it"
         )
-
-
-def _unfinished(folder: Path) -> str:
-    """What a folder holds instead of a finished run; empty: it holds one."""
-    try:
-        state = parse_json(read_plain(folder / STATE, MOST_BYTES))
-    except FileNotFoundError:
-        return "no run"
-    except (OSError, ValueError) as error:
-        return f"a run whose {STATE} cannot be read ({error})"
-    status = state.get("status") if isinstance(state, dict) else None
-    if status == "finished":
-        return ""
-    if status == "running":
-        return "a run that is going on, or was killed"
-    return f"a run that {'was' if status == 'interrupted' else 'has'} {status}" if status else "a damaged run"
 
 
 def _read(folder: Path, name: str, report: Report) -> ComparedRun:
