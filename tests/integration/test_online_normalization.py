@@ -20,6 +20,7 @@ from atft_gat_fan.data.materialised import MaterialisedPanel
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.data.streamed import StreamedPanel
 from atft_gat_fan.errors import InterruptedRunError
+from atft_gat_fan.inference.asked_days import AskedDays
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
@@ -162,7 +163,7 @@ def runs(source, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def predicted(run: Path, out: Path, day: date | None = None) -> pl.DataFrame:
     source = yaml.safe_load((run / "config.yaml").read_text())["data"]["source"]
-    predict(run, source, day, day, out, Console(quiet=True))
+    predict([run], source, AskedDays(day, day), out, Console(quiet=True))
     return pl.read_parquet(out)
 
 

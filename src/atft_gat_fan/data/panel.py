@@ -222,7 +222,7 @@ def _canonical(frame: pl.LazyFrame, schema: pl.Schema, roles: Roles) -> pl.LazyF
         if name not in columns and schema[name].is_numeric():
             columns[name] = number(name, pl.Float32 if schema[name] == pl.Float32 else pl.Float64)
     return frame.with_row_index(ROW).select(
-        _date(roles.date, schema[roles.date]).alias("date"),
+        day_of(roles.date, schema[roles.date]).alias("date"),
         pl.col(roles.code).cast(pl.String).alias("code"),
         *(expression.alias(name) for name, expression in columns.items()),
         ROW,
@@ -230,7 +230,7 @@ def _canonical(frame: pl.LazyFrame, schema: pl.Schema, roles: Roles) -> pl.LazyF
     )
 
 
-def _date(name: str, dtype: pl.DataType) -> pl.Expr:
+def day_of(name: str, dtype: pl.DataType) -> pl.Expr:
     """The date; of a timestamp or ISO text its day; null where there is none."""
     if dtype == pl.String:
         iso = pl.col(name).str.extract(r"^\s*(\d{4}-\d{2}-\d{2})([T ].*)?$", 1)

@@ -250,8 +250,7 @@ def apply_numerics(bundle: Bundle, warn: Callable[[str], None]) -> None:
     Where this machine cannot compile, `warn` says so and the scores differ by rounding.
     """
     bundle.model.chunks = Chunks(**bundle.numerics["chunks"])
-    if not bundle.numerics["onednn"]:
-        use_onednn(False)
+    use_onednn(bundle.numerics["onednn"])  # also on again, after another model
     if not bundle.numerics["compiled"]:
         return
     problem = compiler_problem()

@@ -1,5 +1,6 @@
 """Scores as a table: one row a stock and day, as written to `predictions.parquet`, and back."""
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -33,11 +34,15 @@ def score_table(
         },
         schema_overrides={"date": pl.Date, "code": pl.String},
     )
-    ranks = [
-        pl.col(name).rank("min", descending=True).over("date").cast(pl.Int32).alias(name.replace("horizon", "rank"))
-        for name in names
-    ]
-    return frame.with_columns(ranks)
+    return with_ranks(frame, horizons)
+
+
+def with_ranks(frame: pl.DataFrame, horizons: Sequence[int]) -> pl.DataFrame:
+    """`frame` with a `rank_{h}d` for each `horizon_{h}d`: 1 is the highest of its day, ties share the better."""
+    return frame.with_columns(
+        pl.col(f"horizon_{h}d").rank("min", descending=True).over("date").cast(pl.Int32).alias(f"rank_{h}d")
+        for h in horizons
+    )
 
 
 def scores_of(
