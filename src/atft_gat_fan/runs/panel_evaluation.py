@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 
 from atft_gat_fan.config.run_sections import EvaluationConfig
-from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.data.splits import least_purge
 from atft_gat_fan.data.store import Store
@@ -16,17 +15,17 @@ from atft_gat_fan.evaluation.evaluate import MODEL, EvaluationData, evaluate
 from atft_gat_fan.inference.bundle import Bundle
 from atft_gat_fan.inference.score_table import scores_of
 from atft_gat_fan.runs.assembly import Report
+from atft_gat_fan.runs.members import Member
 
 
-def evaluate_scores(table: pl.DataFrame, bundle: Bundle, source: str, cache: Path, report: Report) -> dict[str, Any]:
-    """A section of metrics.json for scores that the bundle's model gave the panel `source`; no baselines.
+def evaluate_scores(table: pl.DataFrame, member: Member, source: str, cache: Path, report: Report) -> dict[str, Any]:
+    """A section of metrics.json for scores that `member` gave the panel `source`; no baselines.
 
     Only days after the model's validation days count, and none so near that their labels reach back to them: on the
     others its weights were chosen. Raises DataError where none is left.
     """
-    data = bundle.data.model_copy(update={"source": source, "start": None, "end": None, "cache": str(cache)})
-    store = cached_store(Config(data=data, graph=bundle.graph), report)
-    period = _unseen(store, table, bundle, source)
+    store = cached_store(member.recipe(source, cache), report)
+    period = _unseen(store, table, member.bundle, source)
     days = store.days[period]
     volume = store.column("dollar_volume", period)
     defaults = EvaluationConfig()

@@ -21,7 +21,11 @@ from atft_gat_fan.errors import ConfigError, DataError
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, METRICS, read_metrics
 
 if TYPE_CHECKING:
+    from atft_gat_fan.inference.asked_days import AskedDays
     from atft_gat_fan.inference.bundle import Bundle
+
+NEWEST = "newest"
+"""As a date: the last day of the panel."""
 
 # Imported by the methods that need them: torch, and what trains, which a loaded model does without.
 
@@ -116,15 +120,15 @@ class ATFTRanker(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         first: str | Date | None = None,
         last: str | Date | None = None,
     ) -> Any:
-        """Scores and ranks (1: highest) of every stock present on `date`, from `first` to `last`, or on every day.
+        """Scores and ranks (1: highest) of every stock present: on `date`, from `first` to `last`, or on every day.
 
-        `date, code, horizon_{h}d…, rank_{h}d…`, sorted by date and code: a frame of pandas where the panel is one, else
-        of polars. Raises NotFittedError; DataError where the panel lacks a feature or has no such day.
+        A date is a `date`, or text as `2017-12-11`; `date="newest"` is the panel's last day. Gives columns `date, code,
+        horizon_{h}d…, rank_{h}d…`, sorted by date and code: a frame of pandas where the panel is one, else of polars.
+        Raises NotFittedError; DataError where the panel lacks a feature or has no such day.
         """
         check_is_fitted(self)
-        if date is not None and (first is not None or last is not None):
-            raise ConfigError("expected one day or a range, found both date and first or last; leave one out")
-        table = self._scores(self._source(panel), _day(date or first), _day(date or last))
+        asked = _asked(date, first, last)
+        table = self._scores(self._source(panel), asked)
         return table.to_pandas() if is_pandas(panel) else table
 
     def evaluate(self, panel: Any = None, *, split: Literal["valid", "test"] = "test") -> dict[str, Any]:
@@ -137,14 +141,16 @@ class ATFTRanker(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         if panel is None:
             metrics: dict[str, Any] = read_metrics(self.run_)[split]
             return metrics
+        from atft_gat_fan.runs.members import Member
         from atft_gat_fan.runs.panel_evaluation import evaluate_scores
         from atft_gat_fan.runs.stages import Stages
         from atft_gat_fan.signals import StopSignals
 
         source = self._source(panel)
-        table = self._scores(source, None, None)
+        table = self._scores(source, _asked())
         with StopSignals() as signals, Stages(self._console(), signals) as stages:
-            return evaluate_scores(table, _bundle(self.run_), source, self._cache(), stages)
+            member = Member(self.run_, _bundle(self.run_))
+            return evaluate_scores(table, member, source, self._cache(source), stages)
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Copy the model, its configuration and its metrics into the new folder `path`, whole or not at all.
@@ -201,19 +207,21 @@ class ATFTRanker(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         if not is_frame(panel):
             return _path(panel)
         kept = keep_frame(to_polars(panel), Path(self._workspace.name) / FRAMES)
-        known = self._cache() / FRAMES / kept.name
+        known = Path(_bundle(self.run_).data.cache) / FRAMES / kept.name
         return str(known if known.exists() else kept)
 
-    def _scores(self, source: str, first: Date | None, last: Date | None) -> pl.DataFrame:
+    def _scores(self, source: str, asked: "AskedDays") -> pl.DataFrame:
         from atft_gat_fan.runs.predict import predict
 
         with TemporaryDirectory(prefix="scores-", dir=self._workspace.name) as folder:
             out = Path(folder, "scores.parquet")
-            predict(self.run_, source, first, last, out, self._console())
+            predict([self.run_], source, asked, out, self._console(), self._cache(source))
             return pl.read_parquet(out)
 
-    def _cache(self) -> Path:
-        return Path(_bundle(self.run_).data.cache)
+    def _cache(self, source: str) -> Path:
+        """Where stores and graphs of the source are kept: for what is in this object's own folder, there too."""
+        own = Path(self._workspace.name)
+        return own / "cache" if Path(source).is_relative_to(own) else Path(_bundle(self.run_).data.cache)
 
     def _console(self) -> Console:
         return Console(stderr=True, quiet=not self.verbose)
@@ -263,6 +271,18 @@ def _path(panel: Any) -> str:
         f"expected a polars or pandas frame or the path of a panel, found {type(panel).__name__}; "
         "build a frame with one row a stock and day"
     )
+
+
+def _asked(
+    date: str | Date | None = None, first: str | Date | None = None, last: str | Date | None = None
+) -> "AskedDays":
+    from atft_gat_fan.inference.asked_days import AskedDays
+
+    if date is not None and (first is not None or last is not None):
+        raise ConfigError("expected one day or a range, found both date and first or last; leave one out")
+    if isinstance(date, str) and date == NEWEST:
+        return AskedDays(newest=True)
+    return AskedDays(_day(first if date is None else date), _day(last if date is None else date))
 
 
 def _day(value: str | Date | None) -> Date | None:
