@@ -41,6 +41,7 @@ def evaluate_scores(table: pl.DataFrame, member: Member, source: str, cache: Pat
         ),
         num_quantiles=defaults.num_quantiles,
         cost_bps=defaults.cost_bps,
+        seed=member.bundle.training["seed"],
     )
     return evaluation.metrics
 
