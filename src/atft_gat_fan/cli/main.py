@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
-from atft_gat_fan.cli import compare, data, doctor, results, train, validate
+from atft_gat_fan.cli import compare, data, doctor, explain, export, results, train, validate
 
 app = typer.Typer(
     name="atft",
@@ -18,6 +18,8 @@ train.register(app)
 results.register(app)
 validate.register(app)
 compare.register(app)
+explain.register(app)
+export.register(app)
 doctor.register(app)
 app.add_typer(data.app, name="data")
 
