@@ -28,10 +28,10 @@ from atft_gat_fan.runs.huber_deltas import huber_deltas
 from atft_gat_fan.runs.predict import predict
 from atft_gat_fan.runs.run_files import read_metrics
 from atft_gat_fan.runs.train import train
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.types import DayBatch
 
 ONLINE = "improvements.online_normalization=true"
@@ -215,7 +215,7 @@ from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.signals import StopSignals
 
 def private():
     lines = Path("/proc/self/status").read_text().splitlines()

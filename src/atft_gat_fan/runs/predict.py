@@ -20,7 +20,7 @@ from atft_gat_fan.runs.assembly import prepare_batches
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.run_files import BUNDLE
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.signals import StopSignals
 
 
 def predict(run: Path, data: str, first: date | None, last: date | None, out: Path, console: Console) -> dict[str, Any]:

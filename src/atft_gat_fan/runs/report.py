@@ -15,7 +15,7 @@ from atft_gat_fan.runs.assembly import Assembly, Report, assemble
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, REPORT, read_events, read_metrics, write_text
 from atft_gat_fan.runs.scores import evaluations_of
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.signals import StopSignals
 
 
 def report(run: Path, console: Console) -> Path:

@@ -26,11 +26,11 @@ from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, writ
 from atft_gat_fan.runs.scores import score_and_measure
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train_settings import train_settings
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.optim import parameter_groups_table
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import NOT_IN_DIGEST, TrainSettings, config_digest, decisive
-from atft_gat_fan.training.signals import StopSignals
 
 _UNSEEN: dict[str, Any] = {"run": True, "data": {"cache"}}
 """Keys of the folder and the place, which nobody needs to be told of."""
