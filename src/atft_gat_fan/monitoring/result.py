@@ -67,9 +67,12 @@ class ShiftResult:
     alarm: bool
     since: str | None
     excess: tuple[float | None, ...] = ()
-    """Each monitored day: the largest statistic over its threshold, both windows; above 1 is an alarm."""
+    """Each monitored day: the largest statistic, or the share of missing values, over its threshold; above 1 is an
+    alarm."""
     psi: tuple[float | None, ...] = ()
     """Each monitored day: PSI of the long window that ends there, None before it is full."""
+    nan_threshold: float | None = None
+    """Missing values above this share of the short window are an alarm."""
     distribution: Distribution | None = None
     """The long window beside the reference; of the names that are furthest from it, else None."""
 
