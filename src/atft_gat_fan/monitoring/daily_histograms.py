@@ -86,5 +86,7 @@ class DailyHistograms:
         return Histograms(self.counts, self.bins.edges, self.bins.deviation)
 
 
-def _share(part: Float[NDArray[np.float64], " n"], whole: Float[NDArray[np.float64], " n"]) -> Float[NDArray[np.float64], " n"]:
+def _share(
+    part: Float[NDArray[np.float64], " n"], whole: Float[NDArray[np.float64], " n"]
+) -> Float[NDArray[np.float64], " n"]:
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)

@@ -141,7 +141,9 @@ def _observations(description: _Description, arrays: Mapping[str, NDArray[Any]])
         families=families,
         numbers={name: array(f"numbers.{name}", num_days) for name in description.numbers},
         rank_ic={name: array(f"rank_ic.{name}", num_days) for name in description.rank_ic},
-        unavailable={family: description.unavailable[family] for family in get_args(Family) if family in description.unavailable},
+        unavailable={
+            family: description.unavailable[family] for family in get_args(Family) if family in description.unavailable
+        },
         missing_numbers=description.missing_numbers,
     )
 

@@ -75,7 +75,9 @@ def judge_shift(reference: Observations, now: Observations, config: MonitorConfi
         comparable = {family: _comparable(family, reference, now) for family in group}
         families = [family for family in group if comparable[family] is None]
         for family, found in _measured(families, reference, now, windows, config).items():
-            results[family] = _family(family, found, reference.families[family], now.families[family], now.days, windows[0])
+            results[family] = _family(
+                family, found, reference.families[family], now.families[family], now.days, windows[0]
+            )
         for family in group:
             if (why := comparable[family]) is not None:
                 results[family] = FamilyResult(TITLES[family], (), why)
@@ -128,11 +130,15 @@ def _missing(
     reference: DailyHistograms, now: DailyHistograms, window: int
 ) -> tuple[Float[NDArray[np.float64], "days names"], Float[NDArray[np.float64], " names"]]:
     """Share of missing values of each short window, NaN before the first, and the largest that is no alarm."""
-    worst_day = np.nan_to_num(np.array([reference.nan_share(slice(day, day + 1)) for day in range(len(reference.counts))]))
+    worst_day = np.nan_to_num(
+        np.array([reference.nan_share(slice(day, day + 1)) for day in range(len(reference.counts))])
+    )
     share = np.full(now.missing.shape, np.nan)
     missing = rolling_sums(now.missing.astype(np.float64), window)
     known = rolling_sums(now.counts.sum(axis=2, dtype=np.float64), window)
-    share[window - 1 :] = np.divide(missing, missing + known, out=np.full(missing.shape, np.nan), where=missing + known > 0)
+    share[window - 1 :] = np.divide(
+        missing, missing + known, out=np.full(missing.shape, np.nan), where=missing + known > 0
+    )
     return share, worst_day.max(axis=0) + MORE_MISSING
 
 

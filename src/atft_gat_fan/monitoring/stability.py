@@ -6,7 +6,6 @@ Student's t with as many degrees as there are separate stretches, for all number
 that were seen are too few to show the tail.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,5 +134,3 @@ def _unknown(name: str, why: str) -> StabilityResult:
         name=name, title=title(name), daily=(), value=None, reference=None, low=None, high=None, alarm=False, since=None,
         unavailable=why,
     )  # fmt: skip
-
-

@@ -7,10 +7,12 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 
-def rolling_sums(daily: Float[NDArray[np.float64], "days *rest"], window: int) -> Float[NDArray[np.float64], "ends *rest"]:
+def rolling_sums(
+    daily: Float[NDArray[np.float64], "days *rest"], window: int
+) -> Float[NDArray[np.float64], "ends *rest"]:
     """Sums over the `window` days up to each day that has as many: one fewer than `window` days are lost."""
     summed = np.cumsum(daily, axis=0)
-    sums: Float[NDArray[np.float64], "ends *rest"] = summed[window - 1 :].copy()
+    sums: Float[NDArray[np.float64], ends * rest] = summed[window - 1 :].copy()
     sums[1:] -= summed[:-window]
     return sums
 

@@ -168,7 +168,9 @@ def _draws(
     return np.concatenate(drawn, axis=1)[:, :length]
 
 
-def _weights(days: Int[NDArray[np.int64], "resamples drawn"], num_days: int) -> Float[NDArray[np.float64], "resamples days"]:
+def _weights(
+    days: Int[NDArray[np.int64], "resamples drawn"], num_days: int
+) -> Float[NDArray[np.float64], "resamples days"]:
     """How often each day was drawn."""
     num_resamples = len(days)
     row = np.repeat(np.arange(num_resamples), days.shape[1])
