@@ -33,7 +33,10 @@ class Condition:
 
 
 def parse_condition(text: str, option: str, grammar: str) -> Condition:
-    """Of the command line's `option`; names are not looked at. Raises ConfigError, with the `grammar`, for something else."""
+    """Of the command line's `option`; names are not looked at.
+
+    Raises ConfigError, with the `grammar`, for something else.
+    """
     match = _CONDITION.match(text.strip())
     if match is None:
         raise ConfigError(f"{option} {text!r}: expected {grammar}")

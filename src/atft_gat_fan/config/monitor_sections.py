@@ -17,7 +17,7 @@ class MonitorConfig(Section):
     rank_ic_days: Length = 120
     """Newest trading days whose realised RankIC is looked at, once their labels have matured."""
     rank_ic_drop: PositiveFloat = 0.5
-    """Drop of the mean RankIC to be quick for, in its daily standard deviations: the CUSUM's allowance is half of it."""
+    """Drop of the mean RankIC to be quick for, in its daily standard deviations: the CUSUM allows for half of it."""
     false_alarm_rate: Annotated[float, Field(gt=0, le=0.2)] = 0.01
     """Share of healthy days on which any alarm may be raised."""
     block_days: Positive = 20

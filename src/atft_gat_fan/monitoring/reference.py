@@ -1,7 +1,7 @@
 """The reference of a model: its validation days, kept in the bundle as `reference.json` and `reference.safetensors`.
 
-No values are kept, but each day's histograms, so that thresholds for any window and rate can be calibrated by resampling
-days. Reading it back reads numbers and names only, checked before they are used.
+No values are kept, but each day's histograms, so that thresholds for any window and rate can be calibrated by
+resampling days. Reading it back reads numbers and names only, checked before they are used.
 """
 
 import hashlib

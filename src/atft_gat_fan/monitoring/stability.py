@@ -1,9 +1,9 @@
 """Are days like the day before, are all stocks there, is anything missing, and is the graph the same?
 
-Each number is judged by its mean over the short window. Healthy means come from the reference days: stretches of as many
-consecutive days, and how far those means lie from the mean of all. A bound is c of their standard deviations away, c from
-Student's t with as many degrees as there are separate stretches, for all numbers and sides together (Bonferroni): stretches
-that were seen are too few to show the tail.
+Each number is judged by its mean over the short window. Healthy means come from the reference days: stretches of as
+many consecutive days, and how far those means lie from the mean of all. A bound is c of their standard deviations away,
+c from Student's t with as many degrees as there are separate stretches, for all numbers and sides together
+(Bonferroni): stretches that were seen are too few to show the tail.
 """
 
 from dataclasses import dataclass

@@ -21,6 +21,7 @@ from atft_gat_fan.inference.bundle import DESCRIPTION, numerics_stamp, write_bun
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.process import prepare_process
+from atft_gat_fan.runs.reference import reference_of_run
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, write_metrics
 from atft_gat_fan.runs.scores import score_and_measure
@@ -95,6 +96,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     write_metrics(folder.path, {"train": _train_metrics(result)})
     with Stages(console, signals) as stages:
         evaluations = score_and_measure(folder.path, assembly, result.model, stages, _made_from(folder, config))
+        reference_of_run(folder.path, assembly, stages)
         write_report(folder.path, assembly, evaluations["test"], stages)
 
 

@@ -1,8 +1,8 @@
 """Has the mean of a daily series dropped? A one-sided cumulative sum, and the threshold that healthy days keep to.
 
-Page 1954: S_t = max(0, S_{t-1} + (μ - x_t) / σ - k), an alarm where S exceeds h, then from 0 again. With k = δ/2 it is the
-quickest, for its rate of false alarms, to see a drop by δσ (Moustakides 1986). The usual tables of h take μ and σ for
-known and days for independent. RankIC has neither: μ is the mean of some hundred days, and labels of several days
+Page 1954: S_t = max(0, S_{t-1} + (μ - x_t) / σ - k), an alarm where S exceeds h, then from 0 again. With k = δ/2 it is
+the quickest, for its rate of false alarms, to see a drop by δσ (Moustakides 1986). The usual tables of h take μ and σ
+for known and days for independent. RankIC has neither: μ is the mean of some hundred days, and labels of several days
 overlap. So σ is the long-run deviation, √(n · Newey-West variance of the mean), and h is found by playing the healthy
 days again in blocks, each time against the mean of another draw of them.
 """

@@ -1,19 +1,23 @@
 """Thresholds that healthy days seldom pass, for all features, statistics and windows together.
 
 A day's market moves together, so a thousand stocks are nowhere near a thousand observations, and a Kolmogorov-Smirnov
-p-value of pooled values alarms every day. What varies are days, and so days are resampled: many times, a reference of as
-many days as there are and a window behind it are drawn in blocks (stationary bootstrap, Politis and Romano 1994), and
-compared. Drawing the reference as well counts that it is itself a sample.
+p-value of pooled values alarms every day. What varies are days, and so days are resampled: many times, a reference of
+as many days as there are and a window behind it are drawn in blocks (stationary bootstrap, Politis and Romano 1994),
+and compared. Drawing the reference as well counts that it is itself a sample.
 
 Family-wise: each statistic is brought near a normal distribution by a power (1/3 of PSI, 2/3 of the two distances: they
 are like χ² and its root; Wilson and Hilferty 1931), and standardised by its mean and deviation over the draws. c is the
-1 - rate quantile of the largest of all of them in a draw (max-T, Westfall and Young 1993); thresholds are mean + c ·
-deviation, back on their own scale. How they depend on each other, and on the window before, is thereby in c: a rolling
-window makes alarms come in runs, and does not change on how many days there is one.
+1 - rate quantile of the largest of all of them in a draw (max-T, Westfall and Young 1993). How they depend on each
+other is thereby in c; a rolling window makes alarms come in runs, and does not change on how many days there is one.
 
-Extrapolated, where the reference is short: windows drawn from V days are nearer to each other than to days to come, the
-squares of their distances by about 1 / (1 + w / V) for windows of w days; the statistics are scaled for that. Waves
-longer than `block_length`, such as a year of calm, cannot be known from a shorter reference.
+Extrapolated, because some hundred days show no tail of one in a thousand:
+- c is that of the Gumbel distribution with the mean and deviation of the largest (Gumbel 1958).
+- The deviation of a name is known only as well as its days are independent of each other. Thresholds are mean +
+  deviation times the quantile of Student's t with as many degrees (less one), at the tail of c.
+- Windows drawn from V days are nearer to each other than to days to come, the squares of their distances by about
+  1 / (1 + w / V) for windows of w days; the statistics are scaled for that.
+
+Waves longer than the blocks, such as a year of calm, cannot be known from a reference without them.
 """
 
 import math

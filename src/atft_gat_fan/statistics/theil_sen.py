@@ -17,7 +17,7 @@ MIN_POINTS = 5
 
 @dataclass(frozen=True)
 class Trend:
-    """Slope per unit of time with its interval, and the one-sided p of no upward trend; NaN where points are too few."""
+    """Slope per unit of time with its interval, and one-sided p of no upward trend; NaN where points are too few."""
 
     slope: float
     low: float
