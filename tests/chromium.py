@@ -165,7 +165,7 @@ class Browser:
         scheme: Literal["light", "dark"] = "light",
         picture: Path | None = None,
     ) -> Visit:
-        """Show a page in a fresh tab until it has loaded, and tell what came of it; `picture` takes all of it as PNG."""
+        """Show a page in a fresh tab until it has loaded; `picture` is where a PNG of all of it goes."""
         address = page.resolve().as_uri()
         self._session = ""
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
