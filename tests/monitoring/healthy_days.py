@@ -97,5 +97,3 @@ def _rank_ic(rng, num_days):
         f"{h}d": RANK_IC + RANK_IC_DEVIATION * np.convolve(parts, np.ones(h) / np.sqrt(h))[longest : longest + num_days]
         for h in HORIZONS
     }
-
-
