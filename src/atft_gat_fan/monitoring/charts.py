@@ -26,6 +26,9 @@ SHORT: Mapping[Family, str] = {"raw_features": "{}", "standardised_features": "{
 Reader = Callable[[ShiftResult], Measured]
 
 
+NO_COURSE = (
+    "Nothing to see yet: a course needs two days on which a window is full. The bars below are of the newest day."
+)
 AREAS: Mapping[Family, str] = {
     "raw_features": "Features as they come",
     "standardised_features": "Features as seen",
@@ -70,7 +73,7 @@ def gauge_charts(result: MonitorResult) -> list[Chart]:
     ]
     named = furthest(result)
     return [
-        _gauges(f"{title}, last {_days(num_days)}", note, [(each.name, read(each.shift)) for each in named])
+        _gauges(f"{title}, last {days_words(num_days)}", note, [(each.name, read(each.shift)) for each in named])
         for title, note, num_days, read in (charts if short < result.long_days else charts[::2])
     ]
 
@@ -85,7 +88,7 @@ def distribution_charts(result: MonitorResult) -> list[Chart]:
     named = [(each, each.shift.distribution) for each in furthest(result)]
     scores = [(e, d) for e, d in named if e.family == "predictions" and d is not None]
     features = [(e, d) for e, d in named if e.family != "predictions" and d is not None]
-    note = f"Bars: the last {_days(result.long_days)}, each bin's share of the values. Outline: the reference."
+    note = f"Bars: the last {days_words(result.long_days)}, each bin's share of the values. Outline: the reference."
     no_scores = result.families["predictions"].unavailable if "predictions" in result.families else None
     horizons = {f"score {horizon}": place for place, horizon in enumerate(result.rank_ic)}
     scores.sort(key=lambda pair: horizons.get(pair[0].name, len(horizons)))
@@ -101,11 +104,11 @@ def _family_history(result: MonitorResult, history: pl.DataFrame) -> Chart:
     for key, family in result.families.items():
         days, values = daily(history, result.model, "excess", key, SHOWN_DAYS)
         worst = np.array(values, dtype=np.float64)
-        if np.isfinite(worst).any():
+        if np.isfinite(worst).sum() > 1:
             line = Line("", np.array(days, dtype="datetime64[D]"), worst)
             strips.append(Strip(family.title, [line], high=1.0, form=lambda value: f"{compact(value)}×"))
     if not strips:
-        return Chart(title, f"Nothing to see yet: no window of {_days(short_window(result))} is full.")
+        return Chart(title, NO_COURSE)
     note = "Its largest statistic over that statistic's threshold; above the dashed line is an alarm."
     newest = ", ".join(f"{strip.title} {compact(float(strip.lines[0].y[-1]))}" for strip in strips)
     return Chart(
@@ -115,9 +118,9 @@ def _family_history(result: MonitorResult, history: pl.DataFrame) -> Chart:
 
 def _heat(result: MonitorResult) -> Chart:
     title = "Names and days"
-    named = [each for each in furthest(result) if any(value is not None for value in each.shift.excess)]
+    named = [each for each in furthest(result) if sum(value is not None for value in each.shift.excess) > 1]
     if not named:
-        return Chart(title, f"Nothing to see yet: no window of {_days(short_window(result))} is full.")
+        return Chart(title, NO_COURSE)
     shown = named[:MOST_ROWS]
     days = np.array(result.days, dtype="datetime64[D]")[-SHOWN_DAYS:]
     shares = np.array([each.shift.excess for each in shown], dtype=np.float64)[:, -SHOWN_DAYS:]
@@ -159,5 +162,6 @@ def _excess(shift: ShiftResult) -> float:
     return -inf if newest is None else newest
 
 
-def _days(number: int) -> str:
+def days_words(number: int) -> str:
+    """As in `the last 5 days`."""
     return "day" if number == 1 else f"{number} days"

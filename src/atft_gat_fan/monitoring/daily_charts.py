@@ -14,7 +14,7 @@ from atft_gat_fan.monitoring.result import MemoryResult, MonitorResult, RankIcRe
 from atft_gat_fan.monitoring.windows import rolling_means
 from atft_gat_fan.reporting.comparisons import Estimate, Mark, forest_plot, span_of
 from atft_gat_fan.reporting.figures import Line, line_chart
-from atft_gat_fan.reporting.numbers import MEBIBYTE, between, compact, fixed, percent
+from atft_gat_fan.reporting.numbers import MEBIBYTE, THIN_SPACE, between, compact, fixed, percent
 from atft_gat_fan.reporting.page import Chart
 from atft_gat_fan.reporting.strips import Strip, strip_stack
 from atft_gat_fan.reporting.theme import ACCENT, BAD, GREYS, HALF_WIDTH
@@ -141,7 +141,7 @@ def rank_ic_words(found: RankIcResult) -> str:
         return f"Not known: {found.unavailable or 'too few days'}."
     interval = between(found.low, found.high, lambda value: fixed(value, sign=True))
     t = "" if found.t is None else f", t = {fixed(found.t, 1)}"
-    return f"{fixed(found.mean, sign=True)} over {len(found.days)} days (95 %: {interval}{t})."
+    return f"{fixed(found.mean, sign=True)} over {len(found.days)} days (95{THIN_SPACE}%: {interval}{t})."
 
 
 def _rank_ic_means(known: dict[str, RankIcResult]) -> Chart:

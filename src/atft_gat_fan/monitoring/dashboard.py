@@ -4,7 +4,7 @@ from datetime import datetime
 
 import polars as pl
 
-from atft_gat_fan.monitoring.charts import distribution_charts, drift_charts, gauge_charts
+from atft_gat_fan.monitoring.charts import days_words, distribution_charts, drift_charts, gauge_charts, short_window
 from atft_gat_fan.monitoring.daily_charts import memory_chart, rank_ic_charts, stability_charts
 from atft_gat_fan.monitoring.result import MonitorResult
 from atft_gat_fan.monitoring.status import judge
@@ -27,7 +27,7 @@ def build_dashboard(result: MonitorResult, history: pl.DataFrame) -> str:
     return render(
         TEMPLATE,
         run=result.run,
-        period=result.days[0] if len(result.days) == 1 else f"{result.days[0]} to {result.days[-1]}",
+        period=_period(result),
         num_days=len(result.days),
         num_stocks=f"{result.stocks[-1]:,}",
         at=f"{at:%Y-%m-%d %H:%M} UTC",
@@ -55,16 +55,21 @@ def build_dashboard(result: MonitorResult, history: pl.DataFrame) -> str:
 
 
 def _facts(result: MonitorResult) -> list[Fact]:
-    reference = result.reference
-    days = "day" if len(result.days) == 1 else "days"
+    reference, short = result.reference, short_window(result)
+    days = f"{result.source}: {len(result.days):,} trading day{'' if len(result.days) == 1 else 's'}, {_period(result)}"
+    windows = days_words(result.long_days)
     return [
         Fact("Run", result.run),
         Fact("Model", result.model),
-        Fact("Monitored", f"{result.source}: {len(result.days):,} {days}, {result.days[0]} to {result.days[-1]}"),
-        Fact("Windows", f"long {result.long_days}, short {result.short_days} trading days"),
+        Fact("Monitored", days),
+        Fact("Windows", windows if short == result.long_days else f"long {windows}, short {days_words(short)}"),
         Fact(
             "Compared with",
             f"the validation days {reference.first} to {reference.last}: {reference.days:,} days, "
             f"{reference.stocks:,.0f} stocks on an average one",
         ),
     ]
+
+
+def _period(result: MonitorResult) -> str:
+    return result.days[0] if len(result.days) == 1 else f"{result.days[0]} to {result.days[-1]}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from atft_gat_fan.monitoring.charts import AREAS, furthest, short_window
+from atft_gat_fan.monitoring.charts import AREAS, days_words, furthest, short_window
 from atft_gat_fan.monitoring.daily_charts import rank_ic_words, trend_words, value_words
 from atft_gat_fan.monitoring.result import FamilyResult, MonitorResult
 from atft_gat_fan.reporting.numbers import between, compact, fixed, percent
@@ -74,10 +74,10 @@ def _advice(result: MonitorResult) -> Iterator[str]:
 
 def _psi(result: MonitorResult) -> Fact:
     if result.psi is None:
-        return Fact("Largest PSI", "–", f"no {result.long_days} days yet")
+        return Fact("Largest PSI", "–", "no full window yet")
     known = [(each.shift.long.psi.value, each.name) for each in furthest(result)]
     name = next(name for value, name in known if value == result.psi)
-    return Fact("Largest PSI", fixed(result.psi, 3), f"{name}, last {result.long_days} days")
+    return Fact("Largest PSI", fixed(result.psi, 3), f"{name}, last {days_words(result.long_days)}")
 
 
 def _rank_ic(result: MonitorResult) -> Fact:
@@ -112,13 +112,13 @@ def _family(title: str, family: FamilyResult, result: MonitorResult) -> Finding:
     named = [each for each in furthest(result) if each.shift in family.shifts]
     known = [(each, each.shift.excess[-1]) for each in named if each.shift.excess and each.shift.excess[-1] is not None]
     if not known:
-        return Finding("plain", title, f"Not judged: no window of {short_window(result)} days is full.")
+        return Finding("plain", title, f"Not judged: no window of {days_words(short_window(result))} is full.")
     worst, excess = known[0]
     assert excess is not None
-    far = f"furthest {worst.name}, at {compact(float(f'{excess:.2g}'))} of its threshold"
+    far = f"furthest {worst.name}, at {compact(float(f'{excess:.2g}'))} × its threshold"
     alarms = [each.shift for each in named if each.shift.alarm]
     if not alarms:
-        return Finding("good", title, f"All {len(known)} are as on the validation days; {far}.")
+        return Finding("good", title, f"{len(known)} of {len(known)} as on the validation days; {far}.")
     since = min(shift.since for shift in alarms if shift.since is not None)
     return Finding("bad", title, f"{len(alarms)} of {len(known)} moved, the first since {since}; {far}.")
 
