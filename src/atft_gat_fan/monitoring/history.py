@@ -31,14 +31,14 @@ from atft_gat_fan.untrusted import open_plain
 HISTORY = "history.parquet"
 FORMAT = 1
 SCHEMA = pl.Schema(
-    {
-        "at": pl.Datetime("us", "UTC"),
-        "model": pl.String,
-        "day": pl.Date,
-        "metric": pl.String,
-        "name": pl.String,
-        "value": pl.Float64,
-    }
+    [
+        ("at", pl.Datetime("us", "UTC")),
+        ("model", pl.String()),
+        ("day", pl.Date()),
+        ("metric", pl.String()),
+        ("name", pl.String()),
+        ("value", pl.Float64()),
+    ]
 )
 MOST_DAYS = 5_000
 MOST_RUNS = 5_000

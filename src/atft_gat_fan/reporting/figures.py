@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DayLocator, date2num
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
@@ -26,6 +26,7 @@ MAX_POINTS = 700
 """A line is thinned to about as many points as it has pixels."""
 DATE_FORMATS = ["%Y", "%b %Y", "%d %b", "%d %b", "%d %b", "%d %b"]
 """Tick labels by years, months, days (nothing here is finer)."""
+FEW_DAYS = np.timedelta64(7, "D")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 Array = NDArray[np.floating]
@@ -247,7 +248,9 @@ def finish_axes(
 ) -> None:
     """Ticks, labels and grid as all our charts have them; `zero` draws a line there."""
     if np.issubdtype(x.dtype, np.datetime64):
-        locator = AutoDateLocator(minticks=3, maxticks=date_ticks)  # type: ignore[no-untyped-call]
+        # The automatic one would name the hours of a few days.
+        few = np.ptp(x) <= FEW_DAYS
+        locator = DayLocator() if few else AutoDateLocator(minticks=3, maxticks=date_ticks)  # type: ignore[no-untyped-call]
         ax.xaxis.set_major_locator(locator)
         formatter = ConciseDateFormatter(  # type: ignore[no-untyped-call]
             locator, formats=DATE_FORMATS, zero_formats=DATE_FORMATS, show_offset=False

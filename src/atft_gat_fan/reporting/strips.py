@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from atft_gat_fan.reporting.figures import MONTHS, Line, date_limits, draw_lines, finish_axes, name_ends, shorten
-from atft_gat_fan.reporting.numbers import compact
+from atft_gat_fan.reporting.numbers import compact, percent
 from atft_gat_fan.reporting.theme import (
     ACCENT,
     BAD,
@@ -47,8 +47,6 @@ class Strip:
     low: float = nan
     high: float = nan
     form: Callable[[float], str] = compact
-    usual: tuple[float, float] = (nan, nan)
-    """What it was on the days of reference, shaded."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,17 @@ class Gauge:
     value: float
     threshold: float
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Shares of B bins now and in the reference, over B - 1 inner edges."""
+
+    title: str
+    edges: Sequence[float]
+    reference: Sequence[float]
+    now: Sequence[float]
+    alarm: bool = False
 
 
 def heat_strip(
@@ -137,40 +146,44 @@ def gauge_bars(
 def strip_stack(strips: Sequence[Strip], *, label: str, width: int = FULL_WIDTH, height: int = 120) -> str:
     """Charts one under another on one time axis, each on its own scale, titled at its left.
 
-    The range of reference is shaded, bounds are dashed, and points beyond a bound ringed in the warning colour.
+    Bounds are dashed, and points of a strip's first line that are beyond one are ringed in the warning colour.
     """
     days = np.concatenate([line.x for strip in strips for line in strip.lines])
     limits = date_limits(np.sort(days))
     with new_figure(width, 26 + height * len(strips), len(strips), 1) as (figure, axes):
         for ax, strip in zip(axes, strips, strict=True):
-            _draw_strip(ax, strip, height)
+            _draw_strip(ax, strip)
+            finish_axes(ax, days, zero=False, ticks=3, date_ticks=9 if width >= FULL_WIDTH else 5)
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _, form=strip.form: form(round(value, 12))))
+            ax.margins(y=0.14)
             ax.set_xlim(*limits)
+            name_ends(ax, strip.lines, height)
             ax.tick_params(labelbottom=ax is axes[-1])
         return to_svg(figure, label)
 
 
-def share_steps(
-    edges: Float[NDArray[np.floating], " bounds"],
-    reference: Float[NDArray[np.floating], " bins"],
-    now: Float[NDArray[np.floating], " bins"],
-    *,
-    label: str,
-    x_label: str,
-    width: int = HALF_WIDTH,
-    height: int = 230,
-) -> str:
-    """Two histograms over the same finite, increasing edges, as densities: the reference filled, now as a line."""
-    widths = np.diff(edges)
-    with new_figure(width, height) as (figure, (ax,)):
-        ax.stairs(reference / widths, edges, fill=True, color=GREYS[3], alpha=0.4, linewidth=0)
-        ax.stairs(now / widths, edges, color=ACCENT, linewidth=1.8)
-        ax.yaxis.set_visible(False)
-        ax.grid(False)
-        ax.set_ylim(bottom=0)
-        ax.margins(x=0.02)
-        ax.xaxis.set_major_locator(MaxNLocator(6))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(round(value, 12))))
-        ax.set_xlabel(x_label)
+def share_multiples(panels: Sequence[Shares], *, label: str, x_label: str = "", height: int = 170) -> str:
+    """One small chart a panel, side by side: the bars are now, the outline is the reference.
+
+    Bins are drawn equally wide, whatever their edges, for the outer two have no end.
+    """
+    columns = min(max(len(panels), 3), 5)
+    rows = -(-len(panels) // columns)
+    with new_figure(FULL_WIDTH, height * rows, rows, columns) as (figure, axes):
+        for ax, panel in zip(axes, panels, strict=False):
+            bounds = np.arange(len(panel.now) + 1)
+            colour = BAD if panel.alarm else ACCENT
+            ax.bar(bounds[:-1] + 0.5, panel.now, width=0.8, color=colour, alpha=0.8, linewidth=0)
+            ax.stairs(panel.reference, bounds, color=INK, linewidth=1.3, baseline=None)
+            ax.set_title(shorten(panel.title, 24), fontsize=11, color=INK, loc="left")
+            inner = np.unique(np.linspace(1, len(panel.edges), min(3, len(panel.edges))).round().astype(int))
+            ax.set_xticks(inner, [compact(float(f"{panel.edges[i - 1]:.2g}")) for i in inner])
+            ax.yaxis.set_major_locator(MaxNLocator(3))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+            ax.set_xlabel(x_label)
+            ax.set_ylim(bottom=0)
+        for ax in axes[len(panels) :]:
+            ax.set_visible(False)
         return to_svg(figure, label)
 
 
@@ -193,20 +206,14 @@ def _box(row: int, first: int, end: int) -> Path:
     return Path([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], closed=True)
 
 
-def _draw_strip(ax: Axes, strip: Strip, height: int) -> None:
-    if all(map(isfinite, strip.usual)):
-        ax.axhspan(*strip.usual, color=GREYS[3], alpha=0.22, linewidth=0)
+def _draw_strip(ax: Axes, strip: Strip) -> None:
     for bound in (strip.low, strip.high):
         if isfinite(bound):
             ax.axhline(bound, color=BAD, linewidth=1.1, linestyle=(0, (4, 3)))
     draw_lines(ax, strip.lines)
-    for line in strip.lines:
-        beyond = (line.y < strip.low) | (line.y > strip.high)  # a comparison with NaN is false
-        ax.plot(line.x[beyond], line.y[beyond], "o", color=BAD, markersize=5, markerfacecolor="none", zorder=4)
-        if np.isfinite(line.y).sum() == 1:  # a line of one point is not seen
-            ax.plot(line.x, line.y, "o", color=line.colour, markersize=4)
+    first = strip.lines[0]
+    beyond = (first.y < strip.low) | (first.y > strip.high)  # a comparison with NaN is false
+    ax.plot(first.x[beyond], first.y[beyond], "o", color=BAD, markersize=5, markerfacecolor="none", zorder=4)
+    if np.isfinite(first.y).sum() == 1:  # a line of one point is not seen
+        ax.plot(first.x, first.y, "o", color=first.colour, markersize=4)
     ax.set_title(strip.title, fontsize=11, color=INK, loc="left", pad=5)
-    finish_axes(ax, strip.lines[0].x, zero=False, ticks=3)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: strip.form(round(value, 12))))
-    ax.margins(y=0.14)
-    name_ends(ax, strip.lines, height)
