@@ -23,7 +23,12 @@ from atft_gat_fan.config.yaml_files import plain, read_yaml
 from atft_gat_fan.errors import ConfigError
 
 # Where a run lies, whether it starts over and when it pauses, and what it is compared with: not what it computes.
-PLACES: dict[str, Any] = {"run": {"dir", "root", "fresh", "stop_after"}, "data": {"cache"}, "validation": True}
+PLACES: dict[str, Any] = {
+    "run": {"dir", "root", "fresh", "stop_after"},
+    "data": {"cache"},
+    "validation": True,
+    "monitor": True,
+}
 
 
 def load_config(overrides: Sequence[str] = ()) -> Config:

@@ -17,6 +17,7 @@ from atft_gat_fan.config.data_sections import (
     SyntheticConfig,
 )
 from atft_gat_fan.config.model_sections import ModelConfig
+from atft_gat_fan.config.monitor_sections import MonitorConfig
 from atft_gat_fan.config.run_sections import EvaluationConfig, RunConfig
 from atft_gat_fan.config.section import Length, NonNegative, Positive, PositiveFloat, Probability, Section
 from atft_gat_fan.config.training_sections import (
@@ -41,6 +42,7 @@ __all__ = [
     "GroupConfig",
     "GroupsConfig",
     "ImprovementsConfig",
+    "MonitorConfig",
     "SplitConfig",
     "SyntheticConfig",
     "ValidationConfig",
@@ -106,6 +108,7 @@ class Config(Section):
     wandb: WandbConfig = WandbConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     validation: ValidationConfig = ValidationConfig()
+    monitor: MonitorConfig = MonitorConfig()
     improvements: ImprovementsConfig = ImprovementsConfig()
 
     @model_validator(mode="after")

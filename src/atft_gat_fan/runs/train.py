@@ -21,6 +21,7 @@ from atft_gat_fan.inference.bundle import DESCRIPTION, numerics_stamp, write_bun
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.process import prepare_process
+from atft_gat_fan.runs.reference import reference_of_run
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, write_metrics
 from atft_gat_fan.runs.scores import score_and_measure
@@ -97,6 +98,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     free_memory()  # what the steps took is kept by malloc, and the tables of the evaluation would come on top
     with Stages(console, signals) as stages:
         evaluations = score_and_measure(folder.path, assembly, result.model, stages, _made_from(folder, config))
+        reference_of_run(folder.path, assembly, stages)
         write_report(folder.path, assembly, evaluations["test"], stages)
 
 

@@ -14,6 +14,7 @@ NOT_IN_DIGEST: dict[str, Any] = {
     "run": True,
     "evaluation": True,
     "validation": True,
+    "monitor": True,
     "wandb": True,
     "recovery": True,
     "improvements": {"enable_wandb", "auto_recover_oom"},

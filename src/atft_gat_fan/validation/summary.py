@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from atft_gat_fan.config.conditions import Condition
 from atft_gat_fan.config.schema import Config, ValidationConfig
 from atft_gat_fan.statistics.bootstrap import mean_block_length, mean_interval
 from atft_gat_fan.validation.arms import ALL, BASELINE, WITHOUT, Arms
 from atft_gat_fan.validation.comparison import Outcomes
 from atft_gat_fan.validation.divergence import DEFINITION
-from atft_gat_fan.validation.gates import Gate, check_gate
+from atft_gat_fan.validation.gates import check_gate
 from atft_gat_fan.validation.plan import laid_over
 from atft_gat_fan.validation.promises import DIVERGENCE_TARGET, MEMORY_TARGET, RANK_IC_TARGET, TIME_TARGET
 from atft_gat_fan.validation.result import (
@@ -26,7 +27,7 @@ FEW_SEEDS, FEW_DAYS = 3, 250
 
 
 def summarise(
-    config: Config, arms: Arms, outcomes: Outcomes, set_up: SetUp, gates: Sequence[Gate] = ()
+    config: Config, arms: Arms, outcomes: Outcomes, set_up: SetUp, gates: Sequence[Condition] = ()
 ) -> ValidationResult:
     """Every comparison, verdict and gate. `config` is the one that every arm is laid over."""
     horizons, validation = config.data.horizons, config.validation

@@ -1,9 +1,9 @@
 """The tables of a validation: the verdicts, the memo's promises, and every number that the figures draw."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from atft_gat_fan.reporting.numbers import MEBIBYTE, between, compact, fixed, percent, probability
+from atft_gat_fan.reporting.page import Row, Table
 from atft_gat_fan.validation.headline import measured, outcome, promised, short
 from atft_gat_fan.validation.result import DeltaRankIC, ImprovementResult, RatioResult, TargetResult, ValidationResult
 
@@ -14,18 +14,6 @@ REASONS = {
     "collapse": "collapse",
 }
 """Ways to diverge, in words; others as they are."""
-
-Row = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """`columns` name the cells of each row, the first of which names the row."""
-
-    title: str
-    note: str
-    columns: Row
-    rows: tuple[Row, ...]
 
 
 def verdict_table(result: ValidationResult) -> Table:
