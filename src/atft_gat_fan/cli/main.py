@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
-from atft_gat_fan.cli import data, results, train, validate
+from atft_gat_fan.cli import data, monitor, results, train, validate
 
 app = typer.Typer(
     name="atft",
@@ -17,6 +17,7 @@ app = typer.Typer(
 train.register(app)
 results.register(app)
 validate.register(app)
+monitor.register(app)
 app.add_typer(data.app, name="data")
 
 

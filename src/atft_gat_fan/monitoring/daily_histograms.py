@@ -89,4 +89,6 @@ class DailyHistograms:
 def _share(
     part: Float[NDArray[np.float64], " n"], whole: Float[NDArray[np.float64], " n"]
 ) -> Float[NDArray[np.float64], " n"]:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    share: Float[NDArray[np.float64], " n"] = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=share, where=whole > 0)
+    return share

@@ -130,7 +130,4 @@ def title(name: str) -> str:
 
 
 def _unknown(name: str, why: str) -> StabilityResult:
-    return StabilityResult(
-        name=name, title=title(name), daily=(), value=None, reference=None, low=None, high=None, alarm=False, since=None,
-        unavailable=why,
-    )  # fmt: skip
+    return StabilityResult(name, title(name), (), None, None, None, None, alarm=False, since=None, unavailable=why)

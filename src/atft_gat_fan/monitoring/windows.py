@@ -12,7 +12,7 @@ def rolling_sums(
 ) -> Float[NDArray[np.float64], "ends *rest"]:
     """Sums over the `window` days up to each day that has as many: one fewer than `window` days are lost."""
     summed = np.cumsum(daily, axis=0)
-    sums: Float[NDArray[np.float64], ends * rest] = summed[window - 1 :].copy()
+    sums: NDArray[np.float64] = summed[window - 1 :].copy()
     sums[1:] -= summed[:-window]
     return sums
 
@@ -23,7 +23,9 @@ def rolling_means(daily: Float[NDArray[np.float64], " days"], window: int) -> Fl
     padded = np.concatenate([np.zeros(window - 1), np.where(known, daily, 0.0)])
     counted = np.concatenate([np.zeros(window - 1), known])
     total, count = rolling_sums(padded, window), rolling_sums(counted, window)
-    return np.divide(total, count, out=np.full(len(daily), np.nan), where=count > 0.5)
+    means: Float[NDArray[np.float64], " days"] = np.full(len(daily), np.nan)
+    np.divide(total, count, out=means, where=count > 0.5)
+    return means
 
 
 def since(alarm: Bool[NDArray[np.bool_], " days"], days: Sequence[str]) -> str | None:

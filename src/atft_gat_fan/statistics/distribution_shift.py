@@ -80,7 +80,9 @@ def population_stability_index(
 
 def _shares(counts: Float[NDArray[np.float64], "*batch bins"]) -> Float[NDArray[np.float64], "*batch bins"]:
     total = counts.sum(axis=-1, keepdims=True)
-    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    shares: Float[NDArray[np.float64], "*batch bins"] = np.zeros_like(counts)
+    np.divide(counts, total, out=shares, where=total > 0)
+    return shares
 
 
 def kolmogorov_smirnov(
@@ -122,4 +124,6 @@ def _differences(
 def _distribution(counts: Real[NDArray[np.generic], "*batch bins"]) -> Float[NDArray[np.float64], "*batch edges"]:
     summed = np.cumsum(counts, axis=-1, dtype=np.float64)
     total = summed[..., -1:]
-    return np.divide(summed[..., :-1], total, out=np.full(summed[..., :-1].shape, np.nan), where=total > 0)
+    distribution: Float[NDArray[np.float64], "*batch edges"] = np.full(summed[..., :-1].shape, np.nan)
+    np.divide(summed[..., :-1], total, out=distribution, where=total > 0)
+    return distribution

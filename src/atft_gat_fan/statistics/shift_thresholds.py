@@ -130,7 +130,8 @@ def effective_days(
         long_run = num_days * bartlett_variance_of_mean(np.ascontiguousarray(daily), min(lags, num_days // 4))
         ratio = np.divide(daily.var(axis=1, ddof=1), long_run, out=np.ones(len(daily)), where=long_run > 0)
         effective = np.minimum(effective, num_days * ratio)
-    return np.clip(effective, 2.0, None)
+    np.maximum(effective, 2.0, out=effective)
+    return effective
 
 
 def _family_wise(
@@ -139,8 +140,12 @@ def _family_wise(
     rate: float,
 ) -> Float[NDArray[np.float64], "windows names 3"]:
     transformed = drawn**_POWERS
-    mean, deviation = transformed.mean(axis=1), transformed.std(axis=1, ddof=1)
-    varies = deviation > _LEAST_SPREAD
+    known = np.isfinite(transformed).sum(axis=1) > 1
+    mean, deviation = np.full(known.shape, np.nan), np.full(known.shape, np.nan)
+    # A short window may hold no value of a name that is mostly missing.
+    every = np.moveaxis(transformed, 1, -1)[known]
+    mean[known], deviation[known] = np.nanmean(every, axis=-1), np.nanstd(every, axis=-1, ddof=1)
+    varies = known & (deviation > _LEAST_SPREAD)
     standardised = np.divide(
         transformed - mean[:, None],
         deviation[:, None],
@@ -148,10 +153,11 @@ def _family_wise(
         where=varies[:, None] & np.isfinite(transformed),
     )
     largest = standardised.max(axis=(0, 2, 3))
-    critical = float(gumbel_r(*_gumbel(largest)).isf(rate))
+    critical = float(gumbel_r(*_gumbel(largest)).isf(rate)) if varies.any() else 0.0
     exceeding = student_t.isf(norm.sf(critical), effective - 1)[:, None]
     thresholds: Float[NDArray[np.float64], "windows names 3"] = (mean + exceeding * deviation) ** (1 / _POWERS)
-    return np.maximum(thresholds, LEAST)
+    np.maximum(thresholds, LEAST, out=thresholds)
+    return thresholds
 
 
 def _gumbel(largest: Float[NDArray[np.float64], " resamples"]) -> tuple[float, float]:
@@ -179,4 +185,5 @@ def _weights(
     num_resamples = len(days)
     row = np.repeat(np.arange(num_resamples), days.shape[1])
     counted = np.bincount(row * num_days + days.ravel(), minlength=num_resamples * num_days)
-    return counted.reshape(num_resamples, num_days).astype(np.float64)
+    weights: Float[NDArray[np.float64], "resamples days"] = counted.reshape(num_resamples, num_days).astype(np.float64)
+    return weights
