@@ -24,15 +24,15 @@ STATISTICS = {
 
 def alarm_table(alarms: tuple[Alarm, ...], title: str) -> Table:
     """What, since when, by which number, and what to do."""
-    columns = ("", "since", "by", "measured", "threshold", "what to do")
+    columns = ("", "what to do", "since", "by", "measured", "threshold")
     rows = tuple(
         (
             _subject(alarm),
+            alarm.sentence,
             alarm.since or "–",
             _statistic(alarm.statistic),
             _amount(alarm, alarm.value),
             _amount(alarm, alarm.threshold),
-            alarm.sentence,
         )
         for alarm in alarms
     )
