@@ -24,7 +24,8 @@ from atft_gat_fan.config.schema import ValidationConfig
 from atft_gat_fan.data.sources.synthetic import oracle_rank_ic, synthetic_oracle
 from atft_gat_fan.errors import AtftError
 from atft_gat_fan.metrics.rank_ic import daily_rank_ic
-from atft_gat_fan.runs.validate import Prepared, Request, base_config, duration, prepare, validate
+from atft_gat_fan.runs.pace import duration
+from atft_gat_fan.runs.validate import Prepared, Request, base_config, prepare, validate
 from atft_gat_fan.statistics.multiplicity import holm
 from atft_gat_fan.validation.arms import ALL
 from atft_gat_fan.validation.result import DeltaRankIC, DivergenceResult, ValidationResult

@@ -87,3 +87,11 @@ class InterruptedRunError(AtftError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code  # 130 SIGINT, 143 SIGTERM, 75 SIGUSR1
+
+
+class TrialError(AtftError):
+    """A training in a process of its own failed: its exit code is that of the whole."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

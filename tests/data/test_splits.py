@@ -1,6 +1,6 @@
 """No label of one part reaches into the next."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy import ndarray
 
 from atft_gat_fan.config.schema import DataConfig, SplitConfig
-from atft_gat_fan.data.splits import Split, split_days, usable_days, walk_forward
+from atft_gat_fan.data.splits import Split, split_days, usable_days
 from atft_gat_fan.errors import DataError
 
 
@@ -109,40 +109,13 @@ def test_usable_days_are_within_start_and_end_and_have_a_window() -> None:
     assert (days[usable[0]], days[usable[-1]]) == (np.datetime64("2020-02-01"), np.datetime64("2020-03-01"))
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    count=st.integers(100, 500),
-    train=st.integers(40, 150),
-    valid=st.integers(30, 60),
-    test=st.integers(5, 60),
-    embargo=st.integers(0, 10),
-    expanding=st.booleans(),
-)
-def test_folds_walk_over_the_days_without_overlap(
-    count: int, train: int, valid: int, test: int, embargo: int, expanding: bool
-) -> None:
-    assume(count >= train + valid + test)
-    folds = walk_forward(
-        panel_days(count),
-        first_train_days=train,
-        valid_days=valid,
-        test_days=test,
-        purge=11,
-        embargo=embargo,
-        expanding=expanding,
-    )
-    for fold in folds:
-        assert_apart(fold, (10,))
-        assert fold.train.min() == (0 if expanding else fold.test.min() - train - valid)
-        assert len(fold.test) == test
-    tested = np.concatenate([fold.test for fold in folds])
-    np.testing.assert_array_equal(tested, np.arange(train + valid, train + valid + len(folds) * test))
-    assert count - tested.max() - 1 < test
-
-
-def test_a_walk_that_does_not_fit_is_refused() -> None:
-    sizes = {"valid_days": 30, "test_days": 20, "purge": 11, "embargo": 0, "expanding": True}
-    with pytest.raises(DataError, match=r"expected 150 days .*found 120"):
-        walk_forward(panel_days(120), first_train_days=100, **sizes)
-    with pytest.raises(DataError, match=r"longer than purge \+ embargo = 11"):
-        walk_forward(panel_days(120), first_train_days=11, **sizes)
+def test_days_before_train_start_and_after_test_end_are_in_no_part() -> None:
+    days = panel_days(300)
+    config = SplitConfig(train_start=days[60].item(), test_end=days[259].item())
+    split = split_days(days, config, [1, 5], range(40, 300))
+    assert (split.train.min(), split.test.max()) == (60, 259)
+    assert split.valid.min() == 60 + 140
+    with pytest.raises(DataError, match="expected training days, found none"):
+        split_days(days, SplitConfig(train_start=days[-1].item() + timedelta(days=30)), [1])
+    with pytest.raises(ValueError, match="expected train_start before test_end"):
+        SplitConfig(train_start=days[5].item(), test_end=days[5].item())

@@ -3,15 +3,16 @@
 import numpy as np
 
 from atft_gat_fan.config.load import from_mapping
+from atft_gat_fan.data.folds import Fold
 from atft_gat_fan.validation.arms import make_arms
 from atft_gat_fan.validation.comparison import Outcomes
 from atft_gat_fan.validation.divergence import Divergence
 from atft_gat_fan.validation.outcome import TrialOutcome
-from atft_gat_fan.validation.plan import Fold, make_trials
+from atft_gat_fan.validation.plan import make_trials
 
 FOLDS = (
-    Fold("2018-12-31", "2019-06-30", "2019-07-01", "2020-02-04"),
-    Fold("2019-06-30", "2019-12-31", "2020-02-05", "2020-12-31"),
+    Fold("2010-01-04", "2018-12-31", "2019-06-30", "2019-07-01", "2020-02-04"),
+    Fold("2010-01-04", "2019-06-30", "2019-12-31", "2020-02-05", "2020-12-31"),
 )
 DAYS = 300
 GRID = {"lr_factors": [1.0, 10.0], "spike_shares": [0.0, 0.001]}

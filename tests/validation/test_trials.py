@@ -33,15 +33,16 @@ def runner(tmp_path):
         script = tmp_path / "child.py"
         script.write_text(CHILD.replace("BODY", textwrap.dedent(body)))
         command = [sys.executable, str(script)]
-        return LocalRunner(lambda folder: [*command, str(folder), str(empty)], **{"workers": 2, **keywords})
+        started = lambda folder: [*command, str(folder), str(empty)]  # noqa: E731
+        return LocalRunner(started, TrialOutcome.read, **{"workers": 2, **keywords})
 
     return make
 
 
-def jobs(tmp_path, *names, kind="rank_ic"):
+def jobs(tmp_path, *names, kind="rank_ic", **keywords):
     for name in names:
         (tmp_path / name).mkdir(exist_ok=True)
-    return [Job(name, kind, tmp_path / name) for name in names]
+    return [Job(name, kind, tmp_path / name, **keywords) for name in names]
 
 
 def times(folder, what):
@@ -51,19 +52,19 @@ def times(folder, what):
 def test_every_trial_has_its_outcome_and_no_finished_one_runs_again(runner, tmp_path):
     told = []
     work = jobs(tmp_path, "a", "b", "c")
-    results = runner(progress=told.append).run(work, {})
+    results = runner(progress=told.append).run(work)
     assert {name: outcome.seconds for name, outcome in results.outcomes.items()} == {"a": 2.5, "b": 2.5, "c": 2.5}
     assert [each.done for each in told] == [1, 2, 3]
     assert told[-1].seconds_left == 0
-    again = runner().run([*work, *jobs(tmp_path, "d")], {})
+    again = runner().run([*work, *jobs(tmp_path, "d")])
     assert set(again.outcomes) == {"a", "b", "c", "d"}
     assert [len(times(job.folder, "starts")) for job in work] == [1, 1, 1]
 
 
 def test_as_many_run_at_once_as_there_are_workers_and_a_timing_alone(runner, tmp_path):
     work = jobs(tmp_path, "a", "b", "c", "d")
-    alone = jobs(tmp_path, "t", kind="timing")
-    runner("time.sleep(0.5)", workers=2).run([*alone, *work], {})
+    alone = jobs(tmp_path, "t", kind="timing", alone=True)
+    runner("time.sleep(0.5)", workers=2).run([*alone, *work])
     spans = {job.name: (times(job.folder, "starts")[0], times(job.folder, "ends")[0]) for job in (*work, *alone)}
     at_once = [sum(start <= at < end for start, end in spans.values()) for at, _ in spans.values()]
     assert max(at_once) == 2
@@ -76,7 +77,7 @@ def test_a_killed_one_is_started_again(runner, tmp_path):
         os.kill(os.getpid(), signal.SIGKILL)
     """
     (job,) = jobs(tmp_path, "a")
-    results = runner(body).run([job], {})
+    results = runner(body).run([job])
     assert results.outcomes["a"].seconds == 2.5
     assert len(times(job.folder, "starts")) == 2
 
@@ -88,10 +89,10 @@ def test_one_that_is_always_killed_or_fails_is_given_up_with_the_reason(runner, 
     if folder.name == "failing":
         sys.exit("the disk is full")
     """
-    results = runner(body).run(jobs(tmp_path, "killed", "failing", "sound"), {})
+    results = runner(body).run(jobs(tmp_path, "killed", "failing", "sound"))
     assert set(results.outcomes) == {"sound"}
-    assert "killed 3 times, last by SIGKILL" in results.failures["killed"]
-    assert "the disk is full" in results.failures["failing"]
+    assert "killed 3 times, last by SIGKILL" in str(results.failures["killed"])
+    assert "the disk is full" in str(results.failures["failing"])
 
 
 def test_a_stop_ends_the_processes_and_the_same_jobs_go_on(runner, tmp_path):
@@ -111,18 +112,24 @@ def test_a_stop_ends_the_processes_and_the_same_jobs_go_on(runner, tmp_path):
 
     began = time.monotonic()
     with pytest.raises(StopError):
-        runner(body, poll=stop).run(work, {})
+        runner(body, poll=stop).run(work)
     assert time.monotonic() - began < 30
     with pytest.raises(ProcessLookupError):
         os.kill(int((work[1].folder / "pid").read_text()), signal.SIG_DFL)
-    results = runner(body).run(work, {})
+    results = runner(body).run(work)
     assert set(results.outcomes) == {"a", "b"}
     assert len(times(work[0].folder, "starts")) == 1
 
 
-def test_the_time_to_go_is_what_the_finished_ones_took(runner, tmp_path):
+def test_the_time_to_go_is_what_the_finished_ones_took_in_proportion_to_the_estimates(runner, tmp_path):
     told = []
-    body = "time.sleep(0.4)"
-    runner(body, workers=1, progress=told.append).run(jobs(tmp_path, "a", "b", "c"), {"rank_ic": 1000.0})
-    assert 0.8 <= told[0].seconds_left < 2 * (5 + GLANCE)
+    work = [*jobs(tmp_path, "a", "b", seconds=1000.0), *jobs(tmp_path, "c", seconds=3000.0)]
+    runner("time.sleep(0.4)", workers=1, progress=told.append).run(work)
+    assert 4 * 0.4 <= told[0].seconds_left < 4 * (5 + GLANCE)
     assert told[0].name == "a"
+
+
+def test_a_failure_keeps_the_exit_code_of_its_process(runner, tmp_path):
+    results = runner('sys.stderr.write("no memory"); sys.exit(69)').run(jobs(tmp_path, "a"))
+    assert results.failures["a"].exit_code == 69
+    assert str(results.failures["a"]).startswith("exit code 69: no memory")

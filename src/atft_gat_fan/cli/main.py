@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
-from atft_gat_fan.cli import compare, data, doctor, explain, export, monitor, results, train, validate
+from atft_gat_fan.cli import compare, data, doctor, explain, export, monitor, results, train, validate, walkforward
 
 app = typer.Typer(
     name="atft",
@@ -17,6 +17,7 @@ app = typer.Typer(
 train.register(app)
 results.register(app)
 validate.register(app)
+walkforward.register(app)
 monitor.register(app)
 compare.register(app)
 explain.register(app)

@@ -70,7 +70,7 @@ def _command(arguments: list[str]) -> str:
 
 
 def _plan_text(plan: dict[str, Any]) -> str:
-    from atft_gat_fan.runs.validate import duration
+    from atft_gat_fan.runs.pace import duration
 
     counts = ", ".join(
         f"{total} {kind}" + (f" ({plan['finished'][kind]} finished)" if plan["finished"][kind] else "")

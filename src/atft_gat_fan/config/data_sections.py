@@ -1,6 +1,7 @@
 """Keys of the data: source, features, labels, split and graph."""
 
 from datetime import date
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -123,10 +124,14 @@ class LabelsConfig(Section):
 
 
 class SplitConfig(Section):
+    train_start: date | None = None
+    """First training day; default: the first that has a whole window. Earlier days still feed features and windows."""
     train_end: date | None = None
     """Last training day; default: the first `train_fraction` of the days."""
     valid_end: date | None = None
     """Last validation day; the test days follow."""
+    test_end: date | None = None
+    """Last test day; default: the newest. Later days still make its labels known."""
     train_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.70
     """Share of the days to train on, where `train_end` is not given."""
     valid_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
@@ -138,8 +143,11 @@ class SplitConfig(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> "SplitConfig":
-        if self.train_end and self.valid_end and self.train_end >= self.valid_end:
-            raise ValueError(f"expected train_end before valid_end, got {self.train_end} and {self.valid_end}")
+        names = ("train_start", "train_end", "valid_end", "test_end")
+        given = [(name, day) for name in names if (day := getattr(self, name)) is not None]
+        for (earlier, first), (later, second) in pairwise(given):
+            if first >= second:
+                raise ValueError(f"expected {earlier} before {later}, got {first} and {second}")
         if self.train_fraction + self.valid_fraction >= 1:
             raise ValueError("expected train_fraction + valid_fraction < 1, so that test days remain")
         return self

@@ -28,6 +28,7 @@ PLACES: dict[str, Any] = {
     "data": {"cache"},
     "validation": True,
     "monitor": True,
+    "walkforward": True,
 }
 
 

@@ -33,6 +33,7 @@ from atft_gat_fan.config.training_sections import (
     WandbConfig,
 )
 from atft_gat_fan.config.validation_sections import ValidationConfig
+from atft_gat_fan.config.walkforward_sections import WalkForwardConfig
 
 __all__ = [
     "ColumnsConfig",
@@ -46,6 +47,7 @@ __all__ = [
     "SplitConfig",
     "SyntheticConfig",
     "ValidationConfig",
+    "WalkForwardConfig",
 ]
 
 MEMO_HORIZON_WEIGHTS = {1: 1.0, 2: 0.8, 3: 0.7, 5: 0.5, 10: 0.3}
@@ -109,6 +111,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     validation: ValidationConfig = ValidationConfig()
     monitor: MonitorConfig = MonitorConfig()
+    walkforward: WalkForwardConfig = WalkForwardConfig()
     improvements: ImprovementsConfig = ImprovementsConfig()
 
     @model_validator(mode="after")

@@ -89,6 +89,9 @@ class TrainConfig(Section):
     """Passes over the training days at most."""
     max_steps: Positive | None = None
     """Optimizer steps at most, whatever max_epochs says."""
+    warm_start: str | None = None
+    """A finished run whose exported weights training starts from, instead of random ones: of the same network and
+    features, and of days before the test days. Normaliser, optimizer and schedule begin anew."""
     checkpoint_every: Positive | str = 200
     """Steps between checkpoints, or minutes as `10m`."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2

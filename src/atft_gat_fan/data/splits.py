@@ -43,14 +43,14 @@ def split_days(days: ndarray, config: SplitConfig, horizons: Sequence[int], usab
 
     The purge (at least max(horizons) + 1 panel days) and the embargo are taken from the end of the earlier part, so
     that a label of a kept day uses days before the next part alone. `usable` (default: all) are the positions to
-    split.
+    split, of which those before `train_start` and after `test_end` are left out.
 
     Raises DataError, with the dates and what to change, where a part is left empty.
     """
-    usable = range(len(days)) if usable is None else usable
+    usable = _within(range(len(days)) if usable is None else usable, days, config)
     purge = max(least_purge(horizons), config.purge or 0)
     valid_start, test_start = _boundaries(days, config, usable)
-    split = _cut(usable.start, valid_start, test_start, usable.stop, purge, config.embargo)
+    split = cut(usable.start, valid_start, test_start, usable.stop, purge, config.embargo)
     parts = {"training": split.train, "validation": split.valid, "test": split.test}
     bounds = (usable.start, valid_start, test_start, usable.stop)
     problems = [
@@ -63,44 +63,24 @@ def split_days(days: ndarray, config: SplitConfig, horizons: Sequence[int], usab
     return split
 
 
-def walk_forward(
-    days: ndarray,
-    *,
-    first_train_days: int,
-    valid_days: int,
-    test_days: int,
-    purge: int,
-    embargo: int,
-    expanding: bool,
-) -> list[Split]:
-    """Folds that move `test_days` at a time; each trains on what lies before its validation and test days.
+def cut(first: int, valid_start: int, test_start: int, stop: int, purge: int, embargo: int) -> Split:
+    """The days from `first` to before `stop` in three parts, purge and embargo off the ends of the first two."""
+    return Split(
+        train=np.arange(first, valid_start - purge - embargo, dtype=np.int64),
+        valid=np.arange(valid_start, test_start - purge - embargo, dtype=np.int64),
+        test=np.arange(test_start, stop, dtype=np.int64),
+        purge=purge,
+        embargo=embargo,
+    )
 
-    Training days begin with the panel (`expanding`) or move along. Day counts are taken before purge and embargo, which
-    come off the end of training and validation. Days that do not fill a last fold are left out. Raises DataError
-    when not one fold fits or purge and embargo leave a part empty.
-    """
-    needed = first_train_days + valid_days + test_days
-    if len(days) < needed or min(first_train_days, valid_days) <= purge + embargo or test_days < 1:
-        raise DataError(
-            Problem(
-                f"expected {needed} days ({first_train_days} to train, {valid_days} to validate, {test_days} to test), "
-                f"the first two parts longer than purge + embargo = {purge + embargo}, found {len(days)} days",
-                where=f"{days[0]} to {days[-1]}" if len(days) else "no days",
-                mend="shorten the parts or use a longer panel",
-            ),
-            source="walk-forward",
-        )
-    return [
-        _cut(
-            0 if expanding else shift,
-            shift + first_train_days,
-            shift + first_train_days + valid_days,
-            shift + needed,
-            purge,
-            embargo,
-        )
-        for shift in range(0, len(days) - needed + 1, test_days)
-    ]
+
+def _within(usable: range, days: ndarray, config: SplitConfig) -> range:
+    first, stop = usable.start, usable.stop
+    if config.train_start is not None:
+        first = max(first, int(np.searchsorted(days, np.datetime64(config.train_start))))
+    if config.test_end is not None:
+        stop = min(stop, int(np.searchsorted(days, np.datetime64(config.test_end), side="right")))
+    return range(first, max(first, stop))
 
 
 def _boundaries(days: ndarray, config: SplitConfig, usable: range) -> tuple[int, int]:
@@ -119,16 +99,6 @@ def _boundaries(days: ndarray, config: SplitConfig, usable: range) -> tuple[int,
     if config.valid_end is None:
         return valid_start, valid_start + round(valid / (1 - train) * (usable.stop - valid_start))
     return valid_start, after(config.valid_end)
-
-
-def _cut(first: int, valid_start: int, test_start: int, stop: int, purge: int, embargo: int) -> Split:
-    return Split(
-        train=np.arange(first, valid_start - purge - embargo, dtype=np.int64),
-        valid=np.arange(valid_start, test_start - purge - embargo, dtype=np.int64),
-        test=np.arange(test_start, stop, dtype=np.int64),
-        purge=purge,
-        embargo=embargo,
-    )
 
 
 def _empty(name: str, days: ndarray, first: int, stop: int, removed: int) -> Problem:

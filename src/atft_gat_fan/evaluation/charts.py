@@ -51,13 +51,13 @@ def ranking_charts(evaluation: Evaluation) -> list[Chart]:
         Chart(
             f"Cumulative RankIC@{horizon}",
             f"A steady slope is a steady skill; after {len(days)} days: {ends}.",
-            figures.line_chart(_scorer_lines(days, sums), label=f"Cumulative RankIC at {horizon} of all scorers"),
+            figures.line_chart(scorer_lines(days, sums), label=f"Cumulative RankIC at {horizon} of all scorers"),
         ),
         Chart(
             f"RankIC@{horizon}, mean of the last {window} days",
             f"Above zero the order was right. The model's daily RankIC is positive on {percent(positive)} of the days.",
             figures.line_chart(
-                _scorer_lines(days, rolling), label=f"Rolling mean RankIC over {window} days", height=230
+                scorer_lines(days, rolling), label=f"Rolling mean RankIC over {window} days", height=230
             ),
         ),
         Chart(
@@ -178,7 +178,7 @@ def dispersion_chart(evaluation: Evaluation) -> Chart:
     )
 
 
-def _scorer_lines(days: NDArray[np.datetime64], values: Mapping[str, FloatArray]) -> list[figures.Line]:
+def scorer_lines(days: NDArray[np.datetime64], values: Mapping[str, FloatArray]) -> list[figures.Line]:
     """The model in the accent colour, baselines in greys that also differ in dash."""
     baselines = sorted((name for name in values if name != MODEL), key=list(values).index, reverse=True)
     lines = [figures.Line(title_of(MODEL), days, values[MODEL], ACCENT, width=2.0)]

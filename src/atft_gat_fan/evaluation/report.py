@@ -84,9 +84,9 @@ def build_report(inputs: ReportInputs) -> str:
         num_days=len(days),
         num_stocks=f"{metrics['stocks']:,.0f}",
         verdict=judge(metrics),
-        tiles=_tiles(metrics, name_of(evaluation.horizons[0])),
+        tiles=tiles(metrics, name_of(evaluation.horizons[0])),
         horizons=[name_of(horizon) for horizon in evaluation.horizons],
-        matrices=_matrices(metrics),
+        matrices=matrices(metrics),
         absent=[(title_of(name), values["unavailable"]) for name, values in _absent(metrics)],
         ranking=ranking_charts(evaluation),
         portfolio=portfolio_charts(evaluation),
@@ -94,17 +94,17 @@ def build_report(inputs: ReportInputs) -> str:
         importance=importance_chart(inputs.variable_weights),
         over_time=variables_over_time_chart(list(inputs.variable_weights), inputs.variables_over_time),
         inside=[attention_chart(inputs.attention), dispersion_chart(evaluation)],
-        data_facts=[Fact(name, _readable(value)) for name, value in inputs.data.items()],
+        data_facts=[Fact(name, readable(value)) for name, value in inputs.data.items()],
         missing_labels=[(name, percent(share, 1)) for name, share in metrics["label_missing_share"].items()],
         dropped=list(inputs.dropped_columns),
         warnings=_warnings(inputs),
         train_facts=_train_facts(inputs.train),
-        config=[Fact(key, _readable(value)) for key, value in _flatten(inputs.config)],
+        config=config_facts(inputs.config),
         commands=list(inputs.commands),
     )
 
 
-def _tiles(metrics: Json, horizon: str) -> list[Fact]:
+def tiles(metrics: Json, horizon: str) -> list[Fact]:
     """The numbers one looks at first."""
     low, high = metrics["rank_ic_interval"][horizon]
     liquid, book = metrics["rank_ic_liquid"], metrics["portfolio"]
@@ -123,7 +123,7 @@ def _tiles(metrics: Json, horizon: str) -> list[Fact]:
     return tiles
 
 
-def _matrices(metrics: Json) -> list[Matrix]:
+def matrices(metrics: Json) -> list[Matrix]:
     """RankIC with its t-statistic, ICIR, skip-1 and liquid RankIC of every scorer that could run."""
     matrices = [
         _matrix(metrics, "rank_ic", "RankIC", "mean daily Spearman correlation with the realised return", 4),
@@ -186,9 +186,14 @@ def _train_facts(train: Json) -> list[Fact]:
     }
     facts = []
     for key, value in train.items():
-        name, form = words.get(key, (key.replace("_", " ").capitalize(), _readable))
+        name, form = words.get(key, (key.replace("_", " ").capitalize(), readable))
         facts.append(Fact(name, "–" if value is None else form(value)))
     return facts
+
+
+def config_facts(config: Json) -> list[Fact]:
+    """Every key of a resolved configuration as `a.b.c`, with its value in one line."""
+    return [Fact(key, readable(value)) for key, value in _flatten(config)]
 
 
 def _flatten(config: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -200,7 +205,7 @@ def _flatten(config: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _readable(value: Any) -> str:
+def readable(value: Any) -> str:
     """A value as one line of text."""
     if isinstance(value, str):
         return value
@@ -211,7 +216,7 @@ def _readable(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_readable(entry)}" for key, entry in value.items())
+        return ", ".join(f"{key}: {readable(entry)}" for key, entry in value.items())
     if isinstance(value, Sequence):
-        return ", ".join(map(_readable, value)) or "none"
+        return ", ".join(map(readable, value)) or "none"
     return str(value)

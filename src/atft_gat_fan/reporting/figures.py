@@ -55,10 +55,13 @@ def line_chart(
     x_label: str = "",
     zero: bool = True,
     mark: tuple[float, float, str] | None = None,
+    breaks: Sequence[np.datetime64] = (),
 ) -> str:
-    """Lines named at their right ends. `mark` rings one point (x, y) and names it."""
+    """Lines named at their right ends. `mark` rings one point (x, y) and names it; `breaks` are dashed verticals."""
     with new_figure(width, height) as (figure, (ax,)):
         draw_lines(ax, lines)
+        for position in breaks:
+            ax.axvline(position, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)  # type: ignore[arg-type]
         if mark is not None:
             _draw_mark(ax, mark)
         date_ticks = 9 if width >= FULL_WIDTH else 5

@@ -10,16 +10,19 @@ from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.runs.run_files import DATA, MOST_BYTES, write_json
 from atft_gat_fan.untrusted import parse_json, read_plain
 
+INITIAL_WEIGHTS = "initial weights"
 NAMED = 5
 """Features or codes that a message names before it counts the rest."""
 
 
-def settle_data(run: Path, store: Store, split: Split, *, begun: bool) -> None:
+def settle_data(run: Path, store: Store, split: Split, *, begun: bool, initial_weights: str | None = None) -> None:
     """Write data.json; where training has `begun`, refuse other data than it holds.
 
-    Raises ConfigError that says what differs: features, codes, days, split, or values alone; StorageError.
+    `initial_weights`: fingerprint of the model that training starts from, None for random ones.
+    Raises ConfigError that says what differs: features, codes, days, split, initial weights, or values alone;
+    StorageError.
     """
-    facts = data_facts(store, split)
+    facts = data_facts(store, split) | {INITIAL_WEIGHTS: initial_weights}
     file = run / DATA
     there = _read(file) if begun else None
     if there is None:
@@ -55,9 +58,9 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for key in ("features", "codes", "categories", "horizons"):
         yield from _of_lists(key, there[key], now[key])
-    for key in ("days", "train days", "valid days", "test days"):
+    for key in ("days", "train days", "valid days", "test days", INITIAL_WEIGHTS):
         if there[key] != now[key]:
-            yield f"{key}: {there[key]} there, {now[key]} now"
+            yield f"{key}: {there[key] or 'random'} there, {now[key] or 'random'} now"
 
 
 def _of_lists(key: str, there: Sequence[Any], now: Sequence[Any]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from atft_gat_fan.config.schema import Config, DataConfig
 from atft_gat_fan.data.splits import Split
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import ConfigError
-from atft_gat_fan.inference.bundle import DESCRIPTION, numerics_stamp, write_bundle
+from atft_gat_fan.inference.bundle import DESCRIPTION, Bundle, numerics_stamp, write_bundle
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.process import prepare_process
@@ -27,6 +27,7 @@ from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, writ
 from atft_gat_fan.runs.scores import score_and_measure
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train_settings import train_settings
+from atft_gat_fan.runs.warm_start import load_initial, origin_of_weights, warm_started
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.optim import parameter_groups_table
@@ -78,9 +79,10 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     prepare_process(config.run.num_threads)
     folder.write_config(config)
     folder.write_json_atomic("plan.json", plan.to_json())
+    initial = None if config.train.warm_start is None else load_initial(Path(config.train.warm_start))
     with Stages(console, signals) as stages:
-        assembly = assemble(config, stages, settle=partial(_settle_data, folder))
-    model = build_model(assembly)
+        assembly = assemble(config, stages, settle=partial(_settle_data, folder, initial))
+    model = build_model(assembly) if initial is None else warm_started(assembly, initial)
     settings = train_settings(assembly)
     folder.write_json_atomic("param_groups.json", parameter_groups_table(model, settings))
     result = fit(model, assembly, settings, folder, console, signals)
@@ -92,7 +94,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
         graph=config.graph,
         normalizer=assembly.normalizer,
         static_categories=assembly.store.static_categories,
-        training=training_fingerprint(assembly, settings, result),
+        training=training_fingerprint(assembly, settings, result, initial),
     )
     write_metrics(folder.path, {"train": _train_metrics(result)})
     free_memory()  # what the steps took is kept by malloc, and the tables of the evaluation would come on top
@@ -102,8 +104,9 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
         write_report(folder.path, assembly, evaluations["test"], stages)
 
 
-def _settle_data(folder: RunFolder, store: Store, split: Split) -> Path:
-    settle_data(folder.path, store, split, begun=folder.checkpoints.exists())
+def _settle_data(folder: RunFolder, initial: Bundle | None, store: Store, split: Split) -> Path:
+    weights = None if initial is None else initial.fingerprint
+    settle_data(folder.path, store, split, begun=folder.checkpoints.exists(), initial_weights=weights)
     return folder.path / NORMALIZER
 
 
@@ -119,8 +122,12 @@ def _recipe(assembly: Assembly) -> DataConfig:
     return data.model_copy(update={"features": "derived" if derived else assembly.normalizer.feature_names})
 
 
-def training_fingerprint(assembly: Assembly, settings: TrainSettings, result: FitResult) -> dict[str, Any]:
-    """What the weights were made from: configuration, switches, source, days and the step they were taken at."""
+def training_fingerprint(
+    assembly: Assembly, settings: TrainSettings, result: FitResult, initial: Bundle | None = None
+) -> dict[str, Any]:
+    """What the weights were made from: configuration, switches, source, days, initial weights (None: random ones) and
+    the step they were taken at.
+    """
     days, split = assembly.store.days, assembly.split
     return {
         "config": config_digest(assembly.config),
@@ -130,6 +137,7 @@ def training_fingerprint(assembly: Assembly, settings: TrainSettings, result: Fi
         "seed": assembly.config.seed,
         "train_days": [str(days[split.train[0]]), str(days[split.train[-1]])],
         "valid_days": [str(days[split.valid[0]]), str(days[split.valid[-1]])],
+        **origin_of_weights(assembly, initial),
         "best_step": result.best_step,
         "rollbacks": result.rollbacks,
         "relief": _relief(result),
@@ -158,20 +166,27 @@ def _train_metrics(result: FitResult) -> dict[str, Any]:
     }
 
 
-def _settle_with_earlier(folder: RunFolder, config: Config, console: Console) -> None:
-    """A folder belongs to the configuration it was first used with; what decides no weight may change, and is said."""
-    written = folder.path / CONFIG
+def require_same_configuration(run: Path, config: Config) -> list[str]:
+    """A folder belongs to the configuration it was first used with; what decides no weight may change, and is returned.
+
+    Raises ConfigError where anything else differs, StorageError where the earlier one cannot be read.
+    """
+    written = run / CONFIG
     if not written.exists():
-        return
+        return []
     there = read_config(written)
     if decisive(there) != decisive(config):
         other = _differences(there, config, NOT_IN_DIGEST)
         raise ConfigError(
-            f"{folder.path}: expected a run of this configuration, found another ({'; '.join(other)}): its "
+            f"{run}: expected a run of this configuration, found another ({'; '.join(other)}): its "
             "checkpoints cannot go on under these keys; set them back, choose another run.dir, or start over with "
             "run.fresh=true"
         )
-    harmless = _differences(there, config, _UNSEEN)
+    return _differences(there, config, _UNSEEN)
+
+
+def _settle_with_earlier(folder: RunFolder, config: Config, console: Console) -> None:
+    harmless = require_same_configuration(folder.path, config)
     if harmless:
         note = f"{'; '.join(harmless)}: changes no weight, so the run goes on"
         console.print(note, style="dim", highlight=False, soft_wrap=True)

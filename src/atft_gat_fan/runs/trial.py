@@ -4,11 +4,8 @@ The folder holds the trial and its configuration; the training resumes from what
 outcome is written last.
 """
 
-import ctypes
 import shutil
-import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +17,13 @@ from rich.console import Console
 
 from atft_gat_fan.config.load import read_config, to_yaml
 from atft_gat_fan.config.schema import Config
-from atft_gat_fan.errors import AtftError, NonFiniteError, StorageError
+from atft_gat_fan.errors import NonFiniteError, StorageError
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.losses.label_transform import transform_labels
 from atft_gat_fan.metrics.rank_ic import daily_rank_ic
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
+from atft_gat_fan.runs.child import free_folder, run_as_child
 from atft_gat_fan.runs.constant_predictor import constant_losses, training_losses
 from atft_gat_fan.runs.private_memory import Peak, peak_private_bytes
 from atft_gat_fan.runs.process import device_of, prepare_process
@@ -47,10 +45,6 @@ from atft_gat_fan.validation.plan import Trial
 REQUEST, CONFIG, RUN = "request.json", "config.yaml", "run"
 STRESS_TEST_DAYS = 100
 """Of a stressed training: enough to see whether it still tells stocks apart."""
-PATIENCE = 40.0
-"""Seconds; a training saves in less."""
-PR_SET_PDEATHSIG = 1
-"""linux/prctl.h"""
 
 
 def write_request(folder: Path, trial: Trial, config: Config) -> None:
@@ -68,7 +62,7 @@ def run_trial(folder: Path) -> None:
     trial, config = _request(folder), read_config(folder / CONFIG)
     prepare_process(config.run.num_threads)
     console = Console(stderr=True)
-    with StopSignals() as signals, _free(folder / RUN, signals) as run:
+    with StopSignals() as signals, free_folder(folder / RUN, signals) as run:
         if trial.timing is not None:
             with Stages(console, signals) as stages:
                 baseline, variant = time_by_turns(config, trial.timing, stages)
@@ -79,19 +73,6 @@ def run_trial(folder: Path) -> None:
         # Weights of hundreds of trials are gigabytes, and nobody asks for them again.
         for heavy in (run.checkpoints, run.path / "debug"):
             shutil.rmtree(heavy, ignore_errors=True)
-
-
-def _free(folder: Path, signals: StopSignals) -> RunFolder:
-    """The run's folder, once an earlier process has let go of it: a killed validation leaves its trials saving."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return RunFolder(folder)
-        except StorageError:
-            if time.monotonic() > deadline:
-                raise
-        signals.raise_if_received("while waiting for its folder", saved="nothing was begun")
-        time.sleep(0.2)
 
 
 def _request(folder: Path) -> Trial:
@@ -198,16 +179,5 @@ def _peak_memory() -> Iterator[Peak]:
         yield peak
 
 
-def main() -> None:
-    """Exit codes are those of `atft`; messages go to stderr, which the validation keeps as the trial's log."""
-    if sys.platform == "linux":  # no orphans that hold the folders when the validation itself is killed
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    try:
-        run_trial(Path(sys.argv[1]))
-    except AtftError as error:
-        print(error, file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    run_as_child(run_trial)

@@ -5,11 +5,9 @@ import json
 import os
 import platform
 import shutil
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +18,31 @@ from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import PLACES, load_config, overridden, run_folder
 from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
+from atft_gat_fan.data.folds import Fold
 from atft_gat_fan.errors import StorageError
-from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.runs.assembly import Assembly, assemble
+from atft_gat_fan.runs.pace import START_UP, duration, measure_pace
 from atft_gat_fan.runs.process import device_of, prepare_process
 from atft_gat_fan.runs.run_files import write_json, write_text
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.runs.stepping import Stepping
 from atft_gat_fan.runs.trial import write_request
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
-from atft_gat_fan.training.training_data import planned_steps
 from atft_gat_fan.validation.arms import Arms, make_arms
 from atft_gat_fan.validation.comparison import Outcomes
 from atft_gat_fan.validation.gates import parse_gate
 from atft_gat_fan.validation.outcome import TrialOutcome
-from atft_gat_fan.validation.plan import KINDS, Fold, Kind, Trial, laid_over, make_folds, make_trials
+from atft_gat_fan.validation.plan import KINDS, Kind, Trial, laid_over, make_folds, make_trials
 from atft_gat_fan.validation.report import build_report
 from atft_gat_fan.validation.result import SetUp, ValidationResult
 from atft_gat_fan.validation.summary import summarise
-from atft_gat_fan.validation.trials import Job, LocalRunner, Progress, TrialResults, python_module
+from atft_gat_fan.validation.trials import Job, LocalRunner, Progress, TrialResults, estimated_seconds, python_module
 
 RESULT, PAGE, TRIALS = "validation.json", "validation.html", "trials"
 TRIAL_MODULE = "atft_gat_fan.runs.trial"
 FULL = "+validation=full"
 PHASES = {1: "+phase=day1_2", 2: "+phase=day3_4", 3: "+phase=day5_7"}
 """The steps of the memo's Phase 3, each on top of those before."""
-START_UP = 8.0
-"""Seconds that a process takes to import and to open its data, for the estimate before any has been seen."""
-PROBE_STEPS, PROBE_DAYS = 3, 20
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The plan of a validation on its data. `config` is what every arm is laid over; `seconds` are estimated."""
+    """The plan of a validation on its data. `config` is what every arm is laid over."""
 
     request: Request
     config: Config
@@ -78,13 +72,12 @@ class Prepared:
     folder: Path
     workers: int
     assembly: Assembly
-    seconds: dict[Kind, float]
 
     @property
     def seconds_left(self) -> float:
         """Of the trials that are not finished, estimated."""
         left = [job for job in self.jobs if TrialOutcome.read(job.folder) is None]
-        return sum(self.seconds[job.kind] / (1 if job.alone else self.workers) for job in left)
+        return estimated_seconds(left, self.workers)
 
 
 def base_config(request: Request) -> Config:
@@ -115,8 +108,17 @@ def prepare(request: Request, console: Console, arms: Arms | None = None) -> Pre
     folder = _folder(config)
     workers = config.validation.workers or max(1, (os.cpu_count() or 1) // config.validation.threads)
     configs = {trial.name: _trial_config(config, trial, folder, assembly.store.fingerprint) for trial in trials}
-    jobs = tuple(Job(trial.name, trial.kind, Path(configs[trial.name].run.dir or "").parent) for trial in trials)
-    return Prepared(request, config, arms, folds, trials, jobs, configs, folder, workers, assembly, estimates)
+    jobs = tuple(
+        Job(
+            trial.name,
+            trial.kind,
+            Path(configs[trial.name].run.dir or "").parent,
+            seconds=estimates[trial.kind],
+            alone=trial.kind == "timing",  # beside others it would measure them too
+        )
+        for trial in trials
+    )
+    return Prepared(request, config, arms, folds, trials, jobs, configs, folder, workers, assembly)
 
 
 def describe_plan(prepared: Prepared) -> dict[str, Any]:
@@ -153,11 +155,12 @@ def validate(prepared: Prepared, console: Console) -> ValidationResult:
                 write_request(job.folder, trial, prepared.configs[trial.name])
         runner = LocalRunner(
             python_module(TRIAL_MODULE),
+            TrialOutcome.read,
             workers=prepared.workers,
             poll=lambda: signals.raise_if_received("between trials", saved="finished trials are kept"),
             progress=lambda progress: _say(progress, console),
         )
-        results = runner.run(prepared.jobs, prepared.seconds)
+        results = runner.run(prepared.jobs)
         outcomes = Outcomes(prepared.trials, results.outcomes)
         _require_something(results, prepared)
         gates = [parse_gate(gate) for gate in prepared.request.gates]
@@ -166,11 +169,6 @@ def validate(prepared: Prepared, console: Console) -> ValidationResult:
         write_json(prepared.folder / RESULT, values)
         write_text(prepared.folder / PAGE, build_report(values))
     return result
-
-
-def duration(seconds: float) -> str:
-    """`0:03:20`."""
-    return str(timedelta(seconds=round(seconds)))
 
 
 def _folder(config: Config) -> Path:
@@ -199,43 +197,30 @@ def _trial_config(config: Config, trial: Trial, folder: Path, fingerprint: str) 
 
 def _estimate(config: Config, assembly: Assembly, stages: Stages) -> dict[Kind, float]:
     """Seconds of a trial of each kind, from a few steps and scored days."""
-    stepping = Stepping(assembly, message=lambda text: None, planned=0)
-    stepping.step(stepping.batch(0), 0)
-    began = time.perf_counter()
-    for number in range(1, 1 + PROBE_STEPS):
-        stages("time a few steps", number / PROBE_STEPS)
-        stepping.step(stepping.batch(number), number)
-    step = (time.perf_counter() - began) / PROBE_STEPS
-    days = assembly.split.valid[:PROBE_DAYS]
-    began = time.perf_counter()
-    predict_days(stepping.model, assembly.batches, days, device=device_of(config))
-    day = (time.perf_counter() - began) / len(days)
-    steps = planned_steps(assembly, stepping.settings)
-    per_epoch = len(assembly.blocks(0)) / config.accumulate_grad_batches
-    # Validation takes the forward third of a step for as many days.
-    validating = len(assembly.split.valid) / config.batch_size * step / 3 * max(1.0, steps / per_epoch)
+    pace = measure_pace(assembly, stages)
+    steps, valid_days, test_days = pace.planned_steps, len(assembly.split.valid), len(assembly.split.test)
     stressed = config.validation.stress.max_steps
     timing = config.validation.timing
     return {
-        "rank_ic": START_UP + steps * step + validating + len(assembly.split.test) * day / config.validation.folds,
-        "stress": START_UP + stressed * step * 1.1 + validating / max(1.0, steps / per_epoch),
-        "timing": START_UP + 4 * (timing.rounds + 1) * timing.steps * step,
+        "rank_ic": START_UP + pace.training(steps, valid_days) + pace.scoring(test_days) / config.validation.folds,
+        "stress": START_UP + stressed * pace.step * 1.1 + pace.validating(valid_days),
+        "timing": START_UP + 4 * (timing.rounds + 1) * timing.steps * pace.step,
     }
 
 
 def _say(progress: Progress, console: Console) -> None:
-    left = "" if progress.seconds_left is None else f", about {duration(progress.seconds_left)} to go"
-    console.print(f"{progress.done} of {progress.total} trials{left}: {progress.name}", style="dim", highlight=False)
+    left = f"about {duration(progress.seconds_left)} to go"
+    console.print(f"{progress.done} of {progress.total} trials, {left}: {progress.name}", style="dim", highlight=False)
 
 
-def _require_something(results: TrialResults, prepared: Prepared) -> None:
+def _require_something(results: TrialResults[TrialOutcome], prepared: Prepared) -> None:
     if results.outcomes or not results.failures:
         return
     name, why = next(iter(results.failures.items()))
     raise StorageError(f"{prepared.folder}: expected trials with an outcome, all failed; {name}: {why}")
 
 
-def _set_up(prepared: Prepared, results: TrialResults) -> SetUp:
+def _set_up(prepared: Prepared, results: TrialResults[TrialOutcome]) -> SetUp:
     config, assembly = prepared.config, prepared.assembly
     store, outcomes = assembly.store, results.outcomes
     ranked = [outcomes[trial.name] for trial in prepared.trials if trial.kind == "rank_ic" and trial.name in outcomes]
@@ -258,7 +243,7 @@ def _set_up(prepared: Prepared, results: TrialResults) -> SetUp:
     )
 
 
-def _measured_seconds(results: TrialResults) -> float:
+def _measured_seconds(results: TrialResults[TrialOutcome]) -> float:
     trained = sum(outcome.seconds or 0.0 for outcome in results.outcomes.values())
     timed = sum(sum(outcome.baseline_seconds + outcome.variant_seconds) for outcome in results.outcomes.values())
     return trained + timed

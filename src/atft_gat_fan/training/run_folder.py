@@ -122,16 +122,8 @@ class RunFolder:
         return self._write(name, strict_json(value, indent=2) + "\n")
 
     def read_state(self) -> RunState | None:
-        """What became of the run so far; None before the first. Raises StorageError where the file is damaged."""
-        file = self.path / STATE
-        try:
-            return RunState(**json.loads(file.read_bytes()))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
-            raise StorageError(
-                f"{file}: expected a run's state, found {error}; use run.fresh=true to start over"
-            ) from error
+        """`read_state` of this folder."""
+        return read_state(self.path)
 
     def write_state(
         self, status: Literal["running", "finished", "interrupted", "failed"], reason: str, resumable: bool
@@ -184,3 +176,16 @@ class RunFolder:
                 f"{file}: cannot write: {error.strerror}; free space or choose another run.dir"
             ) from error
         return file
+
+
+def read_state(folder: Path) -> RunState | None:
+    """What became of the run in `folder` so far; None before the first. Raises StorageError for a damaged file."""
+    file = folder / STATE
+    try:
+        return RunState(**json.loads(file.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(
+            f"{file}: expected a run's state, found {error}; use run.fresh=true to start over"
+        ) from error

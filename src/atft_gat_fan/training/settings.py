@@ -15,6 +15,7 @@ NOT_IN_DIGEST: dict[str, Any] = {
     "evaluation": True,
     "validation": True,
     "monitor": True,
+    "walkforward": True,
     "wandb": True,
     "recovery": True,
     "improvements": {"enable_wandb", "auto_recover_oom"},

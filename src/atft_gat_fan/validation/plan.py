@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from atft_gat_fan.config.load import overridden
 from atft_gat_fan.config.schema import Config
-from atft_gat_fan.data.splits import Split
+from atft_gat_fan.data.folds import Fold
+from atft_gat_fan.data.splits import Split, cut
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.validation.arms import BASELINE, Arm, Arms
 
@@ -19,16 +20,6 @@ Kind = Literal["rank_ic", "stress", "timing"]
 KINDS: tuple[Kind, ...] = ("rank_ic", "stress", "timing")
 MIN_TEST_DAYS = 20
 """Fewer in a fold say nothing."""
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Training and validation end on these days; the test days are those after, up to `test_end`. ISO dates."""
-
-    train_end: str
-    valid_end: str
-    test_start: str
-    test_end: str
 
 
 @dataclass(frozen=True)
@@ -106,20 +97,12 @@ def make_folds(days: Shaped[NDArray[np.datetime64], " days"], split: Split, coun
             f"validation.folds={count}: expected at least {MIN_TEST_DAYS} test days a fold, found {len(split.test)} "
             "test days in all; use fewer folds, or an earlier split.valid_end"
         )
-    first_test = int(split.test[0])
-    valid_length = first_test - int(split.valid[0])
-    folds = []
-    for part in np.array_split(split.test, count):
-        valid_stop = int(part[0])
-        folds.append(
-            Fold(
-                train_end=str(days[valid_stop - valid_length - 1]),
-                valid_end=str(days[valid_stop - 1]),
-                test_start=str(days[valid_stop]),
-                test_end=str(days[part[-1]]),
-            )
-        )
-    return tuple(folds)
+    valid_length = int(split.test[0]) - int(split.valid[0])
+    parts = [(int(part[0]), int(part[-1]) + 1) for part in np.array_split(split.test, count)]
+    splits = (
+        cut(int(split.train[0]), start - valid_length, start, stop, split.purge, split.embargo) for start, stop in parts
+    )
+    return tuple(Fold.of(days, each) for each in splits)
 
 
 def make_trials(config: Config, arms: Arms, folds: Sequence[Fold]) -> tuple[Trial, ...]:
@@ -181,7 +164,7 @@ def _trial(
 
 
 def _split(seed: int, fold: Fold) -> tuple[str, ...]:
-    return (f"seed={seed}", f"split.train_end={fold.train_end}", f"split.valid_end={fold.valid_end}")
+    return (f"seed={seed}", *fold.overrides)
 
 
 def _baseline() -> Arm:

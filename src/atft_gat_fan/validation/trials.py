@@ -1,67 +1,85 @@
-"""Trials as processes: several at once, each in a folder of its own, the finished ones never run again."""
+"""Trainings as processes: several at once, each in a folder of its own, the finished ones never run again."""
 
 import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Generic, Protocol, TypeVar
 
-from atft_gat_fan.validation.outcome import TrialOutcome
-from atft_gat_fan.validation.plan import Kind
-
-LOG = "trial.log"
+LOG = "process.log"
 GLANCE = 0.1
 """Seconds between two looks at the processes."""
 GRACE = 30.0
 """Seconds that a process told to stop has for saving."""
 MOST_DEATHS = 3
-"""Processes of one trial that may be killed before it is given up."""
+"""Processes of one job that may be killed before it is given up."""
+
+Outcome = TypeVar("Outcome")
+"""What a finished job's folder holds."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A trial to run: its process is given `folder`, and leaves its outcome there."""
+    """A training to run: its process is given `folder`, and leaves its outcome there."""
 
     name: str
-    kind: Kind
+    kind: str
+    """Where jobs take longer than estimated, those of their kind that are left are expected to as well."""
     folder: Path
-
-    @property
-    def alone(self) -> bool:
-        """Whether nothing else may run meanwhile."""
-        return self.kind == "timing"
+    seconds: float = 1.0
+    """Estimated."""
+    alone: bool = False
+    """Whether nothing else may run meanwhile."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Trials done of all; seconds to go as the finished ones of each kind took, None before there are any."""
+    """Jobs done of all; seconds to go as estimated, corrected by what the finished ones of each kind took."""
 
     done: int
     total: int
-    seconds_left: float | None
+    seconds_left: float
     name: str
-    """Of the trial that was finished last."""
+    """Of the job that was finished last."""
 
 
 @dataclass(frozen=True)
-class TrialResults:
-    """Outcomes by trial, and why the others have none."""
+class Failure:
+    """Why a job has no outcome, and the exit code of its process (1 where a signal ended it)."""
 
-    outcomes: dict[str, TrialOutcome] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
+    why: str
+    exit_code: int
+
+    def __str__(self) -> str:
+        return self.why
 
 
-class TrialRunner(Protocol):
-    """Runs trials, wherever."""
+@dataclass(frozen=True)
+class TrialResults(Generic[Outcome]):
+    """Outcomes by job, and why the others have none."""
 
-    def run(self, jobs: Sequence[Job], expected: Mapping[Kind, float]) -> TrialResults:
-        """Every job's outcome. `expected` seconds of each kind are for the estimate of the time to go alone."""
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+
+class TrialRunner(Protocol[Outcome]):
+    """Runs jobs, wherever."""
+
+    def run(self, jobs: Sequence[Job], later: Sequence[Job] = ()) -> TrialResults[Outcome]:
+        """Every job's outcome; a job that has one already is not run. Those of `later` are not run either: they wait
+        for these, and count in the time to go.
+        """
         ...
+
+
+def estimated_seconds(jobs: Iterable[Job], workers: int) -> float:
+    """Of jobs that run `workers` at once, and of those that run alone."""
+    return sum(job.seconds / (1 if job.alone else workers) for job in jobs)
 
 
 @dataclass
@@ -72,39 +90,51 @@ class _Running:
     began: float
 
 
-class LocalRunner:
+class LocalRunner(Generic[Outcome]):
     """Processes on this machine, `workers` at once. A killed one is started again, and goes on from its checkpoint.
 
-    `command` makes the command line of a trial's folder. `poll` is called all the while, and may raise to stop: the
-    processes are told to save and end, and running the same jobs again goes on.
+    `command` makes the command line of a job's folder, `read` finds its outcome there (None: it has none yet). `poll`
+    is called all the while, and may raise to stop: the processes are told to save and end, and running the same jobs
+    again goes on.
     """
 
     def __init__(
         self,
         command: Callable[[Path], Sequence[str]],
+        read: Callable[[Path], Outcome | None],
         *,
         workers: int,
         poll: Callable[[], None] = lambda: None,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
-        self._command, self._workers = command, workers
+        self._command, self._read, self._workers = command, read, workers
         self._poll, self._progress = poll, progress
+        self._clock = _Clock(workers)
 
-    def run(self, jobs: Sequence[Job], expected: Mapping[Kind, float]) -> TrialResults:
+    def run(self, jobs: Sequence[Job], later: Sequence[Job] = ()) -> TrialResults[Outcome]:
         """Raises StorageError where a folder holds something else than an outcome, and whatever `poll` raises."""
-        results = TrialResults()
+        results = TrialResults[Outcome]()
         for job in jobs:
-            outcome = TrialOutcome.read(job.folder)
+            outcome = self._read(job.folder)
             if outcome is not None:
                 results.outcomes[job.name] = outcome
         waiting = [job for job in jobs if job.name not in results.outcomes]
-        clock = _Clock(len(jobs), self._workers, expected)
-        self._run([job for job in waiting if not job.alone], self._workers, results, clock, waiting)
-        self._run([job for job in waiting if job.alone], 1, results, clock, waiting)
+
+        def settled(name: str) -> None:
+            left = [job for job in waiting if job.name not in results.outcomes | results.failures]
+            to_go = self._clock.seconds([*left, *(job for job in later if self._read(job.folder) is None)])
+            self._progress(Progress(len(jobs) - len(left), len(jobs), to_go, name))
+
+        self._run([job for job in waiting if not job.alone], self._workers, results, settled)
+        self._run([job for job in waiting if job.alone], 1, results, settled)
         return results
 
     def _run(
-        self, jobs: Sequence[Job], at_once: int, results: TrialResults, clock: "_Clock", everything: Sequence[Job]
+        self,
+        jobs: Sequence[Job],
+        at_once: int,
+        results: TrialResults[Outcome],
+        settled: Callable[[str], None],
     ) -> None:
         waiting, running = deque(jobs), list[_Running]()
         deaths: dict[str, int] = {}
@@ -118,9 +148,8 @@ class LocalRunner:
                     running.remove(ended)
                     ended.log.close()
                     if self._settle(ended, results, deaths):
-                        clock.took(ended.job.kind, time.monotonic() - ended.began)
-                        left = [j for j in everything if j.name not in (results.outcomes | results.failures)]
-                        self._progress(clock.progress(left, ended.job.name))
+                        self._clock.took(ended.job, time.monotonic() - ended.began)
+                        settled(ended.job.name)
                     else:
                         waiting.appendleft(ended.job)
         finally:
@@ -137,10 +166,10 @@ class LocalRunner:
         )
         return _Running(job, process, log, time.monotonic())
 
-    def _settle(self, ended: _Running, results: TrialResults, deaths: dict[str, int]) -> bool:
-        """Whether the trial is over: with an outcome, or given up. One that was killed is not."""
+    def _settle(self, ended: _Running, results: TrialResults[Outcome], deaths: dict[str, int]) -> bool:
+        """Whether the job is over: with an outcome, or given up. One that was killed is not."""
         job, code = ended.job, ended.process.returncode
-        outcome = TrialOutcome.read(job.folder) if code == 0 else None
+        outcome = self._read(job.folder) if code == 0 else None
         if outcome is not None:
             results.outcomes[job.name] = outcome
             return True
@@ -149,31 +178,31 @@ class LocalRunner:
             if deaths[job.name] < MOST_DEATHS:
                 return False
             why = f"killed {MOST_DEATHS} times, last by {signal.Signals(-code).name}"
-            results.failures[job.name] = f"{why}; to need less memory: fewer validation.workers"
+            results.failures[job.name] = Failure(f"{why}; to need less memory: fewer workers at once", 1)
             return True
-        results.failures[job.name] = f"exit code {code}: {_last_words(job.folder / LOG)}"
+        results.failures[job.name] = Failure(f"exit code {code}: {_last_words(job.folder / LOG)}", code or 1)
         return True
 
 
 class _Clock:
-    """Estimates the time to go from what was seen of each kind of trial."""
+    """Estimates the time to go from what was seen of each kind of job."""
 
-    def __init__(self, total: int, workers: int, expected: Mapping[Kind, float]) -> None:
-        self._total, self._workers, self._expected = total, workers, expected
-        self._taken: dict[Kind, list[float]] = {}
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._seen: dict[str, tuple[float, float]] = {}
+        """Seconds taken and estimated by kind."""
 
-    def took(self, kind: Kind, seconds: float) -> None:
-        self._taken.setdefault(kind, []).append(seconds)
+    def took(self, job: Job, seconds: float) -> None:
+        taken, estimated = self._seen.get(job.kind, (0.0, 0.0))
+        self._seen[job.kind] = (taken + seconds, estimated + job.seconds)
 
-    def progress(self, left: Sequence[Job], name: str) -> Progress:
-        return Progress(self._total - len(left), self._total, self._seconds(left), name)
+    def seconds(self, left: Sequence[Job]) -> float:
+        corrected = [replace(job, seconds=job.seconds * self._factor(job.kind)) for job in left]
+        return estimated_seconds(corrected, self._workers)
 
-    def _seconds(self, left: Sequence[Job]) -> float | None:
-        each = {kind: sum(taken) / len(taken) for kind, taken in self._taken.items()}
-        each = {**self._expected, **each}
-        if any(job.kind not in each for job in left):
-            return None
-        return sum(each[job.kind] / (1 if job.alone else self._workers) for job in left)
+    def _factor(self, kind: str) -> float:
+        taken, estimated = self._seen.get(kind, (1.0, 1.0))
+        return taken / estimated
 
 
 def _stop(running: Sequence[_Running]) -> None:
@@ -195,6 +224,6 @@ def _last_words(log: Path) -> str:
 
 
 def python_module(module: str) -> Callable[[Path], list[str]]:
-    """The command that runs `module` of this installation on a trial's folder."""
+    """The command that runs `module` of this installation on a job's folder."""
     # -P: a file of the working folder must not stand in for a module.
     return lambda folder: [sys.executable, "-P", "-m", module, str(folder)]
