@@ -120,8 +120,8 @@ class JQuantsFetch:
                 self._stages(f"fetching {num_missing:,} days", self._num_days / num_missing)
                 rows, complete = self._quotes(batch)
                 if complete:
+                    fetched.append(self._rows(listed, rows))  # may fail too: only then is the day complete
                     through = complete[-1]
-                    fetched.append(self._rows(listed, rows))
                     self._num_days += len(complete)
                     self._newest = rows.filter(pl.col("Date") == complete[-1])
                 if complete != batch:
