@@ -19,6 +19,7 @@ from atft_gat_fan.training.signals import StopSignals
 
 if TYPE_CHECKING:
     from atft_gat_fan.data.sources.jquants import Patience
+    from atft_gat_fan.data.sources.yfinance import Patience as YahooPatience
 
 Plan = Literal["free", "light", "standard", "premium"]
 KEPT = "what is fetched is kept"
@@ -73,7 +74,7 @@ def fetch_jquants(request: JQuantsRequest, console: Console, patience: "Patience
             return JQuantsFetch(client, _months(panel, request), request.last, stages, console).run()
 
 
-def fetch_yfinance(request: YahooRequest, console: Console) -> dict[str, Any]:
+def fetch_yfinance(request: YahooRequest, console: Console, patience: "YahooPatience | None" = None) -> dict[str, Any]:
     """Fetch the tickers that the panel in `request.out` does not have up to `request.last`.
 
     Tickers without prices are told of and left out. Raises ConfigError without yfinance; StorageError for tickers that
@@ -88,7 +89,7 @@ def fetch_yfinance(request: YahooRequest, console: Console) -> dict[str, Any]:
     last = request.last or datetime.now(UTC).date() - timedelta(days=1)
     with StopSignals() as signals, Stages(console, signals) as stages, FetchedPanel(request.out, "yfinance") as panel:
         fetch = YahooFetch(panel, request.first, last, stages, console)
-        return fetch.run(request.tickers, Patience(), Waiting(signals, console))
+        return fetch.run(request.tickers, patience or Patience(), Waiting(signals, console))
 
 
 def yahoo_tickers(given: Iterable[str], file: Path | None) -> tuple[str, ...]:
