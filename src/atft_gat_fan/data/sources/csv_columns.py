@@ -71,18 +71,11 @@ def read_columns(lines: pl.LazyFrame, date_format: str | None, columns: ColumnsC
     as_text = {columns.code, columns.static, columns.date}
     free = [name for name in names if name not in as_text]
     dated = [columns.date] if date_format is not None and columns.date in names else []
-    found = (
-        lines.select(
-            *(expression for name in free for expression in _counts(name, form)),
-            *(
-                expression
-                for name in dated
-                for expression in _bad(name, date_of(name, str(date_format)), _date_text(name))
-            ),
-        )
-        .collect(engine="streaming")
-        .row(0, named=True)
-    )
+    wanted = [expression for name in free for expression in _counts(name, form)]
+    wanted += [expression for name in dated for expression in _bad(name, date_of(name, str(date_format)), _text(name))]
+    # Every column is looked at: a field too many behind the last one that is would be passed over.
+    wanted += [pl.col(name).count().alias(f"all {name}") for name in names]
+    found = lines.select(wanted).collect(engine="streaming").row(0, named=True)
     prices = {columns.open, columns.high, columns.low, columns.close, columns.adj_close, columns.volume}
     numbers, booleans = [], []
     problems = [_misplaced(found, name, f"dates as {date_format}") for name in dated if found[f"bad {name}"]]
@@ -132,7 +125,7 @@ def _given(name: str, form: CsvConfig) -> pl.Expr:
     return pl.when(~text.is_in(["", *form.null_values])).then(text)
 
 
-def _date_text(name: str) -> pl.Expr:
+def _text(name: str) -> pl.Expr:
     text = pl.col(name).str.strip_chars()
     return pl.when(text != "").then(text)
 
