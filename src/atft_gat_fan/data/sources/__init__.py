@@ -4,7 +4,8 @@ from pathlib import Path
 
 from atft_gat_fan.config.schema import DataConfig
 from atft_gat_fan.data.sources.base import Source
-from atft_gat_fan.data.sources.csv import CSV_SUFFIXES, open_csv
+from atft_gat_fan.data.sources.csv import open_csv
+from atft_gat_fan.data.sources.csv_text import SUFFIXES as CSV_SUFFIXES
 from atft_gat_fan.data.sources.parquet import open_parquet
 from atft_gat_fan.data.sources.sample import open_sample
 from atft_gat_fan.errors import DataError, Problem
@@ -35,5 +36,5 @@ def open_source(config: DataConfig) -> Source:
             )
         )
     if path.is_file() and path.name.lower().endswith(CSV_SUFFIXES):
-        return open_csv(path, config.columns)
+        return open_csv(path, config.columns, config.csv)
     return open_parquet(path, config.columns)
