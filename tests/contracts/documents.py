@@ -24,7 +24,6 @@ REASONS = (
     "fetches from the network",
     "takes hours",
     "needs root",
-    "ends when you end it",
     "needs an account",
 )
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\s*$")
@@ -91,7 +90,7 @@ def commands(text: str) -> list[list[str]]:
     """The words of each simple command of a shell text, as the shell would take them apart; what it computes is made up."""
     text = re.sub(r"\\\n", " ", text)
     text = re.sub(r"\$\([^)]*\)", "2020-01-02", text)
-    text = re.sub(r"\$\{?\w+\}?", "value", text)
+    text = re.sub(r"\$\{?\w+\}?", "2020-01-02", text)
     found = []
     for line in text.splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
