@@ -25,6 +25,7 @@ REASONS = (
     "takes hours",
     "needs root",
     "needs an account",
+    "trains like the others, its keys are checked",
 )
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\s*$")
 NOTE = re.compile(r"^\s*<!-- (?P<word>not run: |exits with |prints)(?P<value>.*?) ?-->$")

@@ -24,7 +24,7 @@ compile: false
 run: {num_threads: 1}
 model: {hidden_size: 8, variable_size: 2, num_heads: 2, gat: {num_heads: 2}}
 train: {max_steps: 4}
-evaluation: {lightgbm: {num_rounds: 5}}
+evaluation: {baselines: [reversal]}
 validation:
   overrides: []
   seeds: [1]
@@ -32,7 +32,8 @@ validation:
   stress: {num_seeds: 0}
   timing: {rounds: 0}
 """
-START = "\nstart: 2020-06-01  # of thirty years\n"
+PERIOD = "\nstart: 2015-01-01\nend: 2017-12-31\n"
+"""That of the panels, too, and of the thirty years of the sample a tenth."""
 PANEL = SyntheticConfig(num_stocks=12, num_days=768)
 LAST_DAY = date(2017, 12, 11)
 PANELS = ("panel.parquet", "nasdaq_2003_2017.parquet")
@@ -54,12 +55,13 @@ def make_small_checkout(folder: Path) -> SmallCheckout:
         own = option.read_text().replace("# @package _global_", "")
         option.write_text(SMALL + ("" if own.strip().endswith("{}") else own))
     sample = tree / "data" / "sample.yaml"
-    sample.write_text(sample.read_text() + START)
+    sample.write_text(sample.read_text() + PERIOD)
     _make_programs(folder / ".venv" / "bin")
     panel = synthetic_panel(PANEL).filter(pl.col("Date") <= LAST_DAY)
     assert panel["Date"].max() == LAST_DAY
     for name in PANELS:
         panel.write_parquet(folder / name)
+    panel.rename({"Code": "ticker", "Date": "day", "Close": "px"}).write_parquet(folder / "vendor.parquet")
     return SmallCheckout(folder, _environment(folder))
 
 

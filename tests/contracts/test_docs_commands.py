@@ -29,7 +29,7 @@ from tests.contracts.documents import (
 from tests.contracts.small_checkout import SmallCheckout, make_small_checkout
 
 TOOL = get_command(app)
-MOST_NOT_RUN = 1 / 3
+MOST_NOT_RUN = 2 / 5
 DOOR = re.compile(r'main\(\["(\w+)"')
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
