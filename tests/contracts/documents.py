@@ -4,7 +4,8 @@ What can be in a page, besides prose:
 
 - ```sh blocks are run in order, in a folder of the page's own; each must end with 0;
 - `<!-- exits with 65 -->` before a block: it must end with that instead;
-- `<!-- prints -->` before a ```text block: its lines come, in this order, in what the block before it writes (`…`: anything);
+- `<!-- prints -->` before a ```text block: its lines come, in this order, in what the block before it writes; `…` is
+  anything;
 - `<!-- not run: REASON -->` before a block: it is only read. REASONS has the few that there are;
 - ```python blocks of a page are one session, between its commands;
 - ```yaml blocks are configurations; ```ini and ```cron blocks are read for `atft` commands; others are not looked at.
@@ -25,7 +26,7 @@ REASONS = (
     "takes hours",
     "needs root",
     "needs an account",
-    "trains like the others, its keys are checked",
+    "like the others, its options are checked",
 )
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\s*$")
 NOTE = re.compile(r"^\s*<!-- (?P<word>not run: |exits with |prints)(?P<value>.*?) ?-->$")
@@ -88,7 +89,7 @@ def _fenced(lines: Iterator[tuple[int, str]], indent: str) -> str:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The words of each simple command of a shell text, as the shell would take them apart; what it computes is made up."""
+    """The words of each simple command of a shell text, as the shell takes them apart; what it computes is made up."""
     text = re.sub(r"\\\n", " ", text)
     text = re.sub(r"\$\([^)]*\)", "2020-01-02", text)
     text = re.sub(r"\$\{?\w+\}?", "2020-01-02", text)

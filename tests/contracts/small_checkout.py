@@ -1,4 +1,4 @@
-"""A folder like a checkout where the commands of the documentation can be run: the same tree, smaller networks and panels.
+"""A folder like a checkout where the commands of the documentation can be run: the same tree, smaller networks.
 
 What is small is the configuration that commands find in their folder, so that each runs as it is written.
 """
@@ -36,6 +36,8 @@ PERIOD = "\nstart: 2015-01-01\nend: 2017-12-31\n"
 """That of the panels, too, and of the thirty years of the sample a tenth."""
 PANEL = SyntheticConfig(num_stocks=12, num_days=768)
 LAST_DAY = date(2017, 12, 11)
+RUN = "runs/demo"
+"""What pages look at that do not train."""
 PANELS = ("panel.parquet", "nasdaq_2003_2017.parquet")
 
 
@@ -46,7 +48,7 @@ class SmallCheckout:
 
 
 def make_small_checkout(folder: Path) -> SmallCheckout:
-    """`configs/`, `scripts/` and the memo's doors, a `.venv` that stands for this Python, and the panels pages speak of."""
+    """`configs/`, `scripts/`, the doors, a `.venv` that stands for this Python, and the panels that pages speak of."""
     for name in ("configs", "scripts", "src/training", "src/utils", "benchmarks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
     (folder / "src" / "atft_gat_fan").symlink_to(ROOT / "src" / "atft_gat_fan")
@@ -63,6 +65,12 @@ def make_small_checkout(folder: Path) -> SmallCheckout:
         panel.write_parquet(folder / name)
     panel.rename({"Code": "ticker", "Date": "day", "Close": "px"}).write_parquet(folder / "vendor.parquet")
     return SmallCheckout(folder, _environment(folder))
+
+
+def lend_run(finished: SmallCheckout, checkout: SmallCheckout) -> None:
+    """Give `checkout` the RUN of another."""
+    for name in (RUN, ".cache"):
+        shutil.copytree(finished.folder / name, checkout.folder / name)
 
 
 def _make_programs(folder: Path) -> None:

@@ -26,7 +26,7 @@ from tests.contracts.documents import (
     commands_of_units,
     inline_commands,
 )
-from tests.contracts.small_checkout import SmallCheckout, make_small_checkout
+from tests.contracts.small_checkout import RUN, SmallCheckout, lend_run, make_small_checkout
 
 TOOL = get_command(app)
 MOST_NOT_RUN = 2 / 5
@@ -209,7 +209,8 @@ class Reader:
             command, cwd=self.checkout.folder, env=self.checkout.environment, capture_output=True, text=True
         )
         self.written = done.stdout + done.stderr
-        assert done.returncode == block.exit_code, f"{block.place} ended with {done.returncode}:\n{self.written[-3000:]}"
+        said = f"{block.place}: {done.returncode}, not {block.exit_code}\n{self.written[-3000:]}"
+        assert done.returncode == block.exit_code, said
 
     def _execute(self, block: Block) -> None:
         if self.session is None:
@@ -242,16 +243,32 @@ def require_written(block: Block, written: str) -> None:
         position = at + 1
 
 
+def to_run(page: Path) -> list[Block]:
+    return [block for block in blocks(page) if block.not_run is None]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> SmallCheckout:
+    checkout = make_small_checkout(tmp_path_factory.mktemp("finished"))
+    command = ["bash", "-c", f"atft demo --out {RUN}"]
+    done = subprocess.run(command, cwd=checkout.folder, env=checkout.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return checkout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(b.language in ("sh", "python") and b.not_run is None for b in blocks(page))],
+    "page",
+    [page for page in PAGES if any(block.language in ("sh", "python") for block in to_run(page))],
     ids=lambda page: page.name,
-)  # fmt: skip
-def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
-    reader = Reader(make_small_checkout(tmp_path))
+)
+def test_a_page_can_be_followed(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    checkout = make_small_checkout(tmp_path)
+    if any(RUN in block.text for block in to_run(page)):
+        lend_run(request.getfixturevalue("finished"), checkout)
+    reader = Reader(checkout)
     try:
-        for block in blocks(page):
-            if block.not_run is None:
-                reader.follow(block)
+        for block in to_run(page):
+            reader.follow(block)
     finally:
         reader.leave()

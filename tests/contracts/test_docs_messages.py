@@ -27,7 +27,8 @@ def sayable() -> str:
 def flat(node: ast.expr) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(map(flat, node.values))
-    return " ".join(node.value.split("\n")) if isinstance(node, ast.Constant) and isinstance(node.value, str) else ANYTHING
+    text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return " ".join(node.value.split("\n")) if text else ANYTHING
 
 
 def quoted_messages(text: str) -> Iterator[str]:

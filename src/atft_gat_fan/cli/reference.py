@@ -16,8 +16,8 @@ INTRODUCTION = """\
 # Commands
 
 The `atft` tool, command by command; `atft COMMAND --help` says the same. It works in any folder. Arguments of the form
-`KEY=VALUE` are [configuration keys](configuration.md). Progress and messages go to stderr, the result and nothing else to
-stdout. Every command also takes:
+`KEY=VALUE` are [configuration keys](configuration.md). Progress and messages go to stderr, the result and nothing else
+to stdout. Every command also takes:
 
 | option | meaning |
 |---|---|
