@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -223,8 +225,10 @@ class Reader:
         assert self.session.stdout is not None
         self.session.stdin.write(json.dumps({"text": block.text, "place": block.place, "end": END}) + "\n")
         self.session.stdin.flush()
-        self.written = "".join(iter(self.session.stdout.readline, END + "\n"))
-        assert "Traceback (most recent call last)" not in self.written, f"{block.place}:\n{self.written[-3000:]}"
+        lines = list(takewhile(lambda line: line != f"{END}\n", self.session.stdout))
+        self.written = "".join(lines)
+        failed = self.session.poll() is not None or "Traceback (most recent call last)" in self.written
+        assert not failed, f"{block.place}:\n{self.written[-3000:]}"
 
     def leave(self) -> None:
         if self.session is not None:
@@ -241,6 +245,48 @@ def require_written(block: Block, written: str) -> None:
         at = next((i for i in range(position, len(lines)) if pattern.search(lines[i])), None)
         assert at is not None, f"{block.place}: expected {wanted!r}, found\n{written[-3000:]}"
         position = at + 1
+
+
+def block_of(text: str, **notes: object) -> Block:
+    return replace(Block(ROOT / "README.md", 1, "text", text), **notes)
+
+
+def test_comments_say_how_the_next_block_is_taken(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "- in a list\n\n  <!-- exits with 65 -->\n  ```sh\n  false\n  ```\n\n<!-- prints -->\n```text\nno\n```\n"
+        "<!-- not run: takes hours -->\n```sh\nmake bench\n```\n```python\nx = 1\n```\n"
+    )
+    found = blocks(page)
+    assert [(block.language, block.text) for block in found] == [
+        ("sh", "false\n"), ("text", "no\n"), ("sh", "make bench\n"), ("python", "x = 1\n"),
+    ]  # fmt: skip
+    assert [(block.exit_code, block.is_output, block.not_run) for block in found] == [
+        (65, False, None), (0, True, None), (0, False, "takes hours"), (0, False, None),
+    ]  # fmt: skip
+    page.write_text("<!-- not run: takes hours -->\nwords\n")
+    with pytest.raises(AssertionError, match="expected a fenced block"):
+        blocks(page)
+
+
+def test_what_a_page_says_is_printed_must_be_in_that_order() -> None:
+    written = "days     750\nerror: panel.parquet: 2 problems\n"
+    require_written(block_of("days …\nerror: … problems\n"), written)
+    for wrong in ("error: … problems\ndays 750\n", "days 751\n"):
+        with pytest.raises(AssertionError, match="expected '"):
+            require_written(block_of(wrong), written)
+
+
+def test_a_shell_text_is_taken_apart_as_the_shell_does() -> None:
+    text = (
+        "atft train \\\n  'data.horizons=[1,5]'   # words\nday=$(date +%F)\natft predict runs/a --date \"$day\" > x\n"
+    )
+    assert commands(text) == [
+        ["atft", "train", "data.horizons=[1,5]"],
+        ["day=2020-01-02"],
+        ["atft", "predict", "runs/a", "--date", "2020-01-02"],
+        ["x"],
+    ]
 
 
 def to_run(page: Path) -> list[Block]:
