@@ -15,7 +15,7 @@ from atft_gat_fan.data.fetched_months import FetchedMonths
 from atft_gat_fan.data.fetched_panel import FetchedPanel
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.signals import StopSignals
 
 if TYPE_CHECKING:
     from atft_gat_fan.data.sources.jquants import Patience
