@@ -47,8 +47,10 @@ format: setup-dev  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup  ## docs/configuration.md from the schema
+docs: setup-dev  ## the references of keys and commands, and all of docs/ as a site in site/
 	$(BIN)/python -m atft_gat_fan.config.reference docs/configuration.md
+	$(BIN)/python -m atft_gat_fan.cli.reference docs/cli.md
+	$(BIN)/mkdocs build --quiet
 
 # The libraries to compare with pin another pandas than ours.
 .venv-peers/.peers: benchmarks/peers/requirements.txt
@@ -60,4 +62,4 @@ bench: setup-dev .venv-peers/.peers  ## every measurement in one table (QUICK=1:
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(PANEL),--panel $(PANEL))
 
 clean:  ## remove what the targets made, .venv included
-	rm -rf .venv .venv-peers runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-peers site runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -32,10 +32,10 @@ from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.runs.huber_deltas import huber_deltas
 from atft_gat_fan.runs.private_memory import peak_private_bytes
 from atft_gat_fan.runs.process import prepare_process
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.signals import StopSignals
 from benchmarks.measuring import (
     ROOT,
     Figure,

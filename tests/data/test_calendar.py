@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
-from atft_gat_fan.data.calendar import CALENDAR_COVARIATES, calendar_covariates
+from atft_gat_fan.data.calendar import CALENDAR_COVARIATES, calendar_covariates, missing_sessions
 from atft_gat_fan.errors import ConfigError
 
 
@@ -83,3 +83,10 @@ def test_an_unknown_exchange_is_refused_with_near_names() -> None:
 
 def test_no_days_have_no_rows() -> None:
     assert calendar_covariates(dates(), "XNYS").shape == (0, len(CALENDAR_COVARIATES))
+
+
+def test_sessions_that_a_panel_lacks_are_found_and_holidays_are_none() -> None:
+    days = dates("2016-12-22", "2016-12-23", "2016-12-27", "2016-12-29", "2016-12-30")
+    assert missing_sessions(days, "XNYS").tolist() == dates("2016-12-28").tolist()
+    assert len(missing_sessions(days[:3], "XNYS")) == len(missing_sessions(days[:1], "XNYS")) == 0
+    assert len(missing_sessions(days[:0], "XNYS")) == 0

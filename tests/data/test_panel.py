@@ -287,6 +287,10 @@ class TestRefusals:
         (problem,) = refused(tmp_path, prices(), start=date(2021, 1, 1), end=date(2021, 2, 1))
         assert "expected rows from 2021-01-01 to 2021-02-01, found none -> correct data.start and data.end" in problem
 
+    def test_a_stock_asked_for_that_is_not_there(self, tmp_path: Path) -> None:
+        (problem,) = refused(tmp_path, prices(codes="AB"), codes=("A", "a", "Z*"))[1:]
+        assert "expected stocks that fit 'Z*', found none of 2, such as A" in problem
+
     def test_a_file_that_is_not_parquet(self, tmp_path: Path) -> None:
         (tmp_path / "panel.parquet").write_text("Date,Code,Close")
         with pytest.raises(DataError, match=r"expected a Parquet file .* begins with b'Date'"):
@@ -373,6 +377,17 @@ class TestRange:
         kept = rows(opened(settings))["date"].unique().sort()
         assert (kept[0], kept[-1]) == (days[300 - warm_up_days(settings)], days[350])
         assert rows(opened(config(tmp_path, frame, start=days[20])))["date"].min() == days[0]
+
+    def test_stocks_asked_for_by_name_and_glob(self, tmp_path: Path) -> None:
+        frame = prices(codes="ABCD").with_columns(pl.col("Code").replace({"C": "BC"}))
+        panel = load(tmp_path, frame, codes=("B*", "D"))
+        assert panel.codes == ("B", "BC", "D")
+        assert rows(panel).drop("code").equals(rows(load(tmp_path, frame)).filter(pl.col("code") != "A").drop("code"))
+
+    def test_what_is_wrong_with_other_stocks_does_not_matter(self, tmp_path: Path) -> None:
+        frame = prices().with_columns(Close=pl.when(pl.col("Code") == "A").then(-1.0).otherwise("Close"))
+        assert refused(tmp_path, frame)
+        assert load(tmp_path, frame, codes=("B",)).codes == ("B",)
 
     def test_rows_outside_are_not_checked(self, tmp_path: Path) -> None:
         frame = set_value(prices(400), 0, "Close", -1.0)

@@ -31,9 +31,9 @@ from torch.utils._pytree import tree_leaves
 
 from atft_gat_fan.config.plan import EmaPlan, ExecutorPlan
 from atft_gat_fan.errors import AtftError
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
-from atft_gat_fan.training.signals import StopSignals
 
 TINY = runpy.run_path(str(Path(__file__).parents[1] / "training" / "conftest.py"))
 MORE_THAN_THERE_IS = 2**50

@@ -111,6 +111,8 @@ def kinds(points: dict[int, str]) -> dict[int, str]:
     return {number: points[number] for number in sorted(last.values())}
 
 
+PARTS = 12
+"""Of the sweep below; the first is tested always."""
 WRITES = "kill −9 at every open, write, flush, rename and deletion of a run's files"
 
 
@@ -121,11 +123,11 @@ def test_killed_at_each_kind_of_touching_a_file(trainings: Trainings, struck) ->
 
 @pytest.mark.slow
 @pytest.mark.fault(WRITES, SAME_BITS)
-@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, 4))])
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, PARTS))])
 def test_killed_at_every_touch_of_a_file(trainings: Trainings, struck, part: int) -> None:
     points = disk_points(trainings)
     rest = [number for number in points if number not in kinds(points)]
-    kill_at_the_disk(trainings, struck, {number: points[number] for number in rest[part::4]})
+    kill_at_the_disk(trainings, struck, {number: points[number] for number in rest[part::PARTS]})
 
 
 @pytest.mark.fault("kill −9 twice in one epoch", SAME_BITS)

@@ -31,9 +31,9 @@ from strikes import Disk, Strike
 
 from atft_gat_fan.config.plan import EmaPlan
 from atft_gat_fan.errors import AtftError
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
-from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.types import DayBatch
 
 TINY = runpy.run_path(str(Path(__file__).parents[1] / "training" / "conftest.py"))

@@ -65,18 +65,6 @@ def test_everything_comes_back(folder: Path, model: ATFT_GAT_FAN):
         assert torch.equal(bundle.model.state_dict()[name], tensor), name
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_a_model_computes_as_it_was_evaluated(compiled: bool, model: ATFT_GAT_FAN, tmp_path: Path, monkeypatch):
-    model.compiled = compiled
-    write_bundle(tmp_path, model=model, **RECIPE)
-    bundle = load_bundle(tmp_path)
-    assert bundle.numerics["compiled"] is compiled
-    assert not bundle.model.compiled, "not before the caller asked for it"
-    monkeypatch.setattr(bundle_module, "compiler_problem", lambda: None)
-    apply_numerics(bundle, warn=pytest.fail)
-    assert bundle.model.compiled is compiled
-
-
 def test_a_model_trained_in_pieces_computes_in_those_pieces(model: ATFT_GAT_FAN, tmp_path: Path):
     model.chunks = Chunks(stocks=32, queries=64)
     write_bundle(tmp_path, model=model, **RECIPE)
@@ -87,28 +75,27 @@ def test_a_model_trained_in_pieces_computes_in_those_pieces(model: ATFT_GAT_FAN,
     assert torch.backends.mkldnn.enabled == bundle.numerics["onednn"]
 
 
-def test_without_onednn_it_computes_so_again(model: ATFT_GAT_FAN, tmp_path: Path):
+def test_each_model_computes_with_onednn_or_without_as_it_was_evaluated(model: ATFT_GAT_FAN, tmp_path: Path):
+    write_bundle(tmp_path / "with", model=model, **RECIPE)
     use_onednn(False)
     try:
-        write_bundle(tmp_path, model=model, **RECIPE)
-        use_onednn(True)
-        apply_numerics(load_bundle(tmp_path), warn=pytest.fail)
-        assert not torch.backends.mkldnn.enabled
+        write_bundle(tmp_path / "without", model=model, **RECIPE)
+        for name in ("with", "without", "with"):
+            apply_numerics(load_bundle(tmp_path / name), warn=pytest.fail)
+            assert torch.backends.mkldnn.enabled == (name == "with")
     finally:
         use_onednn(True)
 
 
-def test_a_compiled_model_without_a_compiler_is_used_as_it_is_and_that_is_said(
-    model: ATFT_GAT_FAN, tmp_path: Path, monkeypatch
-):
-    model.compiled = True
+def test_a_model_of_another_machine_is_used_and_that_is_said(model: ATFT_GAT_FAN, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(bundle_module.torch, "__version__", "1.0")
     write_bundle(tmp_path, model=model, **RECIPE)
-    bundle, told = load_bundle(tmp_path), []
-    monkeypatch.setattr(bundle_module, "compiler_problem", lambda: "no g++")
-    apply_numerics(bundle, told.append)
-    assert not bundle.model.compiled
+    monkeypatch.undo()
+    told: list[str] = []
+    apply_numerics(load_bundle(tmp_path), told.append)
     assert len(told) == 1
-    assert "no g++" in told[0]
+    assert f"torch 1.0 there, {torch.__version__} here" in told[0]
+    assert "machine" not in told[0]
 
 
 def test_the_fingerprint_changes_with_the_weights(folder: Path, model: ATFT_GAT_FAN):

@@ -11,13 +11,13 @@ from rich.console import Console
 from atft_gat_fan.config.load import load_config
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.huber_deltas import huber_deltas
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training import runtime
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.optim import parameter_groups
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.schedule import Schedule
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.training.training_data import planned_steps, step_groups
 from atft_gat_fan.types import RandomKey
 

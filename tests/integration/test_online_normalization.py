@@ -20,6 +20,7 @@ from atft_gat_fan.data.materialised import MaterialisedPanel
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.data.streamed import StreamedPanel
 from atft_gat_fan.errors import InterruptedRunError
+from atft_gat_fan.inference.asked_days import AskedDays
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
@@ -28,10 +29,10 @@ from atft_gat_fan.runs.huber_deltas import huber_deltas
 from atft_gat_fan.runs.predict import predict
 from atft_gat_fan.runs.run_files import read_metrics
 from atft_gat_fan.runs.train import train
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.types import DayBatch
 
 ONLINE = "improvements.online_normalization=true"
@@ -162,7 +163,7 @@ def runs(source, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def predicted(run: Path, out: Path, day: date | None = None) -> pl.DataFrame:
     source = yaml.safe_load((run / "config.yaml").read_text())["data"]["source"]
-    predict(run, source, day, day, out, Console(quiet=True))
+    predict([run], source, AskedDays(day, day), out, Console(quiet=True))
     return pl.read_parquet(out)
 
 
@@ -215,7 +216,7 @@ from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.signals import StopSignals
 
 def private():
     lines = Path("/proc/self/status").read_text().splitlines()

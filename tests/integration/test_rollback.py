@@ -18,10 +18,10 @@ from atft_gat_fan.data.calendar import CALENDAR_COVARIATES
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.huber_deltas import huber_deltas
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.signals import StopSignals
 
 TREE = Path(__file__).parents[2] / "configs" / "atft"
 SWITCHED_BACK = [

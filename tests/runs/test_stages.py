@@ -5,7 +5,7 @@ from rich.console import Console
 
 from atft_gat_fan.errors import InterruptedRunError
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.signals import StopSignals
 
 
 def test_a_stage_is_a_line_where_nobody_watches():

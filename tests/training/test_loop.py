@@ -14,12 +14,12 @@ import torch
 from atft_gat_fan.config.plan import EmaPlan, GraphAttentionPlan
 from atft_gat_fan.errors import ConfigError, DataError, InterruptedRunError, NonFiniteError, StorageError
 from atft_gat_fan.losses.multi_horizon import label_counts, multi_horizon_loss
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.checkpoint import load_newest, read_tensors
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.runtime import make_runtime
-from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.training.validation_pass import Scorer, evaluating, score_days
 from atft_gat_fan.types import RandomKey
 

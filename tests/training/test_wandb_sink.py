@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training import wandb_sink
 from atft_gat_fan.training.loggers import open_logger
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.settings import WandbSettings
-from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.training.wandb_sink import WandbSink
 
 KEY = "planted0key1that2must3never4be5written6down"

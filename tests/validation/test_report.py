@@ -209,6 +209,14 @@ def test_enough_is_said_only_where_the_margin_can_be_detected() -> None:
     assert needed(None) == ["–", "–"]
 
 
+def test_no_difference_is_called_detectable_that_no_improvement_can_make() -> None:
+    known = example().improvements["use_ema"]
+    delta = replace(known.delta_rank_ic["1d"], minimum_detectable=1.7)
+    page = page_of(example(improvements={"use_ema": replace(known, delta_rank_ic={"1d": delta})}))
+    assert rows_of(section(page, "verdicts"))["EMA teacher"][4] == "none attainable"
+    assert "1.7" not in page
+
+
 def test_promises_stand_beside_what_was_measured(page: str) -> None:
     rows = rows_of(section(page, "costs"))
     assert rows["RankIC@1d"] == ["+0.01 … +0.02", "+0.0131", "+0.0098 to +0.0164", "reached"]

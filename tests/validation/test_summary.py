@@ -71,3 +71,12 @@ def test_what_cannot_be_concluded_is_said():
     assert "2 seed(s)" in said
     assert "divergence" in said
     assert "model.hidden_size=16" not in said, "not in effect in this configuration, so it is not claimed"
+
+
+def test_days_and_seeds_that_would_find_no_attainable_difference_say_so():
+    result = summary(make_config(), noise=20.0, only=["use_ema"])
+    (delta, _) = result.improvements["use_ema"].delta_rank_ic.values()
+    assert delta.minimum_detectable > 1
+    assert "these days and seeds find no attainable difference" in result.improvements["use_ema"].reason
+    assert "whether these change the RankIC at all: EMA" in " ".join(result.cannot_conclude)
+    assert "differences of RankIC of" not in " ".join(result.can_conclude)

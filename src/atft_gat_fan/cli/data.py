@@ -1,16 +1,18 @@
-"""`atft data`: convert a panel into a store, and check either."""
+"""`atft data`: convert a panel into a store, check either, and fetch panels."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atft_gat_fan.cli import fetch
 from atft_gat_fan.cli.command import Overrides, command
 
 if TYPE_CHECKING:
     from atft_gat_fan.cli.output import Output
 
-app = typer.Typer(help="Convert a panel into a store; check a panel or a store.", no_args_is_help=True)
+app = typer.Typer(help="Convert a panel into a store; check a panel or a store; fetch a panel.", no_args_is_help=True)
+app.add_typer(fetch.app, name="fetch")
 
 
 @command(app)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
-from atft_gat_fan.cli import data, results, train, validate, walkforward
+from atft_gat_fan.cli import compare, data, doctor, explain, export, monitor, results, train, validate, walkforward
 
 app = typer.Typer(
     name="atft",
@@ -18,6 +18,11 @@ train.register(app)
 results.register(app)
 validate.register(app)
 walkforward.register(app)
+monitor.register(app)
+compare.register(app)
+explain.register(app)
+export.register(app)
+doctor.register(app)
 app.add_typer(data.app, name="data")
 
 

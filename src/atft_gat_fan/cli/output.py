@@ -40,6 +40,8 @@ def facts_table(facts: Mapping[str, Any]) -> Table:
 
 
 def _fact(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {of_name}" for name, of_name in value.items()) or "-"
     if not isinstance(value, list | tuple):
         return str(value)
     texts = [str(entry) for entry in value]

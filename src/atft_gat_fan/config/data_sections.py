@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from atft_gat_fan.config.csv_section import CsvConfig
 from atft_gat_fan.config.section import Length, NonNegative, Positive, PositiveFloat, Section
 
 
@@ -82,7 +83,10 @@ class DataConfig(Section):
     """First day to use."""
     end: date | None = None
     """Last day to use."""
+    codes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Stocks to use, as names or globs; null: all. Whatever is trained on them scores them alone."""
     columns: ColumnsConfig = ColumnsConfig()
+    csv: CsvConfig = CsvConfig()
     features: Literal["auto", "derived"] | tuple[str, ...] = "auto"
     """`derived`: price and volume factors; a list of names or globs: those columns; `auto`: derived when the panel
     has prices and no other numeric columns, else every other numeric column."""

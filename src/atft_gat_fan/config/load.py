@@ -27,6 +27,7 @@ PLACES: dict[str, Any] = {
     "run": {"dir", "root", "fresh", "stop_after"},
     "data": {"cache"},
     "validation": True,
+    "monitor": True,
     "walkforward": True,
 }
 

@@ -17,6 +17,7 @@ from atft_gat_fan.config.data_sections import (
     SyntheticConfig,
 )
 from atft_gat_fan.config.model_sections import ModelConfig
+from atft_gat_fan.config.monitor_sections import MonitorConfig
 from atft_gat_fan.config.run_sections import EvaluationConfig, RunConfig
 from atft_gat_fan.config.section import Length, NonNegative, Positive, PositiveFloat, Probability, Section
 from atft_gat_fan.config.training_sections import (
@@ -42,6 +43,7 @@ __all__ = [
     "GroupConfig",
     "GroupsConfig",
     "ImprovementsConfig",
+    "MonitorConfig",
     "SplitConfig",
     "SyntheticConfig",
     "ValidationConfig",
@@ -108,6 +110,7 @@ class Config(Section):
     wandb: WandbConfig = WandbConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     validation: ValidationConfig = ValidationConfig()
+    monitor: MonitorConfig = MonitorConfig()
     walkforward: WalkForwardConfig = WalkForwardConfig()
     improvements: ImprovementsConfig = ImprovementsConfig()
 

@@ -61,6 +61,20 @@ def calendar_covariates(days: ndarray, exchange: str | None) -> Float[ndarray, "
     ).astype(np.float32)
 
 
+def missing_sessions(days: ndarray, exchange: str) -> ndarray:
+    """Sessions of the exchange between the first and the last of `days` that are none of them, sorted.
+
+    Both are datetime64[D]. Raises ConfigError as `calendar_covariates`.
+    """
+    days = np.asarray(days, dtype="datetime64[D]")
+    if not len(days):
+        return days
+    # The library knows no exchange over a day or two: it is asked for a longer time.
+    held, _ = _schedule(days.min() - MARGIN, days.max() + MARGIN, exchange)
+    within = held[(held >= days.min()) & (held <= days.max())]
+    return np.setdiff1d(within, days)
+
+
 def _closed(distance: ndarray) -> Float[ndarray, " days"]:
     return np.minimum((distance / DAY - 1) / 2, 5.0)
 

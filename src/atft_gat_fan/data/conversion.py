@@ -29,7 +29,7 @@ Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the work that is behind."""
 
 # What of the configuration a store depends on; the source enters by its fingerprint.
-STORE_KEYS = {"start", "end", "columns", "features", "standardise", "horizons", "delisting_return"}
+STORE_KEYS = {"start", "end", "codes", "columns", "features", "standardise", "horizons", "delisting_return"}
 
 
 def convert(
@@ -87,48 +87,70 @@ def convert(
     return store
 
 
-def cached_store(config: Config, progress: Progress, *, need_labels: bool = True) -> Store:
+def cached_store(
+    config: Config, progress: Progress, *, need_labels: bool = True, source: Source | None = None
+) -> Store:
     """The store of `config.data`: `data.source` itself if that is a store, else from `data.cache`, else built there.
 
     A cached store is named by what its source is called, the configuration that shapes it and the code that made it.
     Where the source's contents have changed since, it is brought up to date; one that does not open is built again.
-    Without `need_labels` a store that has them serves as well. Raises as `convert` does, and DataError for a store of
-    other horizons.
+    Without `need_labels` a store that has them serves as well. `source`, where it is open already, spares reading it
+    once more. Raises as `convert` does, and DataError for a store of other horizons.
     """
-    data = config.data
-    path = Path(data.source).expanduser()
-    if (path / MANIFEST).is_file():
-        store = Store.open(path)
-        if store.horizons != data.horizons:
-            raise DataError(
-                Problem(
-                    f"expected a store with horizons {list(data.horizons)}, found {list(store.horizons)}",
-                    where=str(store.path),
-                    mend="set data.horizons to those, or build the store again",
-                )
-            )
-        if unknown := {"features", "warnings"} - store.metadata.keys():
-            raise DataError(
-                Problem(
-                    f"expected a store of `atft data build`, found none of {sorted(unknown)} in its metadata",
-                    where=str(store.path / MANIFEST),
-                    mend="build the store again",
-                )
-            )
+    if is_store(config.data):
+        return _given_store(config.data)
+    source = open_source(config.data) if source is None else source
+    store = current_store(config.data, source, progress, need_labels=need_labels)
+    if store is not None:
         return store
-    source = open_source(data)
-    for labelled in (True,) if need_labels else (True, False):
-        name = build_key(source.identity, data, labelled)[:16]
-        folder = Path(data.cache) / f"{source.name}-{name}"
-        if folder.exists():
-            try:
-                store = Store.open(folder)
-            except DataError as error:
-                progress(f"building the cached store again ({error})", 0.0)
-            else:
-                if store.fingerprint == build_key(source.fingerprint, data, labelled):
-                    return store
+    folder = _cache_folder(config.data, source, need_labels)
     return convert(config, folder, progress, need_labels=need_labels, source=source)
+
+
+def is_store(config: DataConfig) -> bool:
+    """Whether the source is a store, not a panel."""
+    return (Path(config.source).expanduser() / MANIFEST).is_file()
+
+
+def current_store(config: DataConfig, source: Source, progress: Progress, *, need_labels: bool) -> Store | None:
+    """The store of `source` that is in the cache already; None where there is none, or the source has changed since."""
+    for labelled in (True,) if need_labels else (True, False):
+        folder = _cache_folder(config, source, labelled)
+        if not folder.exists():
+            continue
+        try:
+            store = Store.open(folder)
+        except DataError as error:
+            progress(f"building the cached store again ({error})", 0.0)
+            continue
+        if store.fingerprint == build_key(source.fingerprint, config, labelled):
+            return store
+    return None
+
+
+def _cache_folder(config: DataConfig, source: Source, need_labels: bool) -> Path:
+    return Path(config.cache) / f"{source.name}-{build_key(source.identity, config, need_labels)[:16]}"
+
+
+def _given_store(config: DataConfig) -> Store:
+    store = Store.open(Path(config.source).expanduser())
+    if store.horizons != config.horizons:
+        raise DataError(
+            Problem(
+                f"expected a store with horizons {list(config.horizons)}, found {list(store.horizons)}",
+                where=str(store.path),
+                mend="set data.horizons to those, or build the store again",
+            )
+        )
+    if unknown := {"features", "warnings"} - store.metadata.keys():
+        raise DataError(
+            Problem(
+                f"expected a store of `atft data build`, found none of {sorted(unknown)} in its metadata",
+                where=str(store.path / MANIFEST),
+                mend="build the store again",
+            )
+        )
+    return store
 
 
 def build_key(source: str, config: DataConfig, need_labels: bool) -> str:

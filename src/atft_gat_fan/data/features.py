@@ -140,6 +140,12 @@ def derivable_features(columns: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for family in FAMILIES if family.needs <= present for name in family.names)
 
 
+def columns_behind(names: Iterable[str]) -> tuple[str, ...]:
+    """The canonical columns that these factors are made of, sorted."""
+    wanted = set(names)
+    return tuple(sorted(set().union(*(family.needs for family in FAMILIES if not wanted.isdisjoint(family.names)))))
+
+
 def by_family(names: Sequence[str]) -> list[tuple[str, ...]]:
     """The names in their families: those of one family are computed together."""
     wanted = set(names)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
+from atft_gat_fan.data.features import DERIVED_FEATURES, columns_behind
 from atft_gat_fan.errors import DataError, Problem
 
 
@@ -43,7 +45,11 @@ class Normalizer:
         """The same for a panel with the columns `names`, in any order. DataError where it lacks one that is kept."""
         missing = [name for name in self.feature_names if name not in names]
         if missing:
-            raise DataError(Problem(f"expected the features of the training data, found none of {missing}"))
+            raise DataError(
+                Problem(
+                    f"expected the features of the training data, found none of {missing}", mend=_mend(missing, names)
+                )
+            )
         return replace(self, input_names=tuple(names))
 
     def to_json(self) -> dict[str, Any]:
@@ -80,6 +86,14 @@ class Normalizer:
         if not (read.counts > 0).all():
             raise ValueError("features of which no value was seen (counts)")
         return read
+
+
+def _mend(missing: Sequence[str], names: Sequence[str]) -> str:
+    if set(missing) <= set(DERIVED_FEATURES):
+        return f"give a panel with {', '.join(columns_behind(missing))}, which they are made of"
+    near = {name: get_close_matches(name, names, n=1) for name in missing}
+    renamed = [f"{found[0]} to {name}" for name, found in near.items() if found]
+    return f"add them, or rename {', '.join(renamed)}" if renamed else "add them to the panel"
 
 
 def _names(body: Mapping[str, Any], key: str) -> tuple[str, ...]:

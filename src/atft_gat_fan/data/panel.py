@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
@@ -86,9 +88,9 @@ def open_panel(
 ) -> Panel:
     """Check `source`, that of `config`, and say how to read it; memory does not grow with its rows.
 
-    Days after `data.end` are left out; of those before `data.start` only the last `warm_up_days` are kept. Rows
-    outside are not checked. Where a validity mask is false or missing, the column it names is missing. Where high <
-    low, both are.
+    Days after `data.end` are left out; of those before `data.start` only the last `warm_up_days` are kept; of the
+    stocks those that `data.codes` asks for. Rows outside are not checked. Where a validity mask is false or missing,
+    the column it names is missing. Where high < low, both are.
 
     Raises DataError with every problem of the source: missing or duplicate keys, dates that are none, numbers written
     as text, infinite values, prices not above 0, missing columns and (with `need_labels`) horizons, no rows.
@@ -150,7 +152,13 @@ def _open(
         roles.warnings += _features_as_text(schema, roles, source)
     if roles.date is None or roles.code is None:
         return None, problems
-    rows = _in_range(_canonical(source.frame, schema, roles), config, source)
+    rows = _canonical(source.frame, schema, roles)
+    if config.codes is not None:
+        codes, unknown = _fitting(config.codes, _codes(rows, source))
+        if unknown:
+            return None, [*problems, *unknown]
+        rows = rows.filter(pl.col("code").is_in(codes).fill_null(True))  # those without a code, to be refused
+    rows = _in_range(rows, config, source)
     days = count_days(rows, source)
     problems += find_problems(rows, days, roles, source, progress)
     problems += _no_rows(rows, config, source)
@@ -214,7 +222,7 @@ def _canonical(frame: pl.LazyFrame, schema: pl.Schema, roles: Roles) -> pl.LazyF
         if name not in columns and schema[name].is_numeric():
             columns[name] = number(name, pl.Float32 if schema[name] == pl.Float32 else pl.Float64)
     return frame.with_row_index(ROW).select(
-        _date(roles.date, schema[roles.date]).alias("date"),
+        day_of(roles.date, schema[roles.date]).alias("date"),
         pl.col(roles.code).cast(pl.String).alias("code"),
         *(expression.alias(name) for name, expression in columns.items()),
         ROW,
@@ -222,7 +230,7 @@ def _canonical(frame: pl.LazyFrame, schema: pl.Schema, roles: Roles) -> pl.LazyF
     )
 
 
-def _date(name: str, dtype: pl.DataType) -> pl.Expr:
+def day_of(name: str, dtype: pl.DataType) -> pl.Expr:
     """The date; of a timestamp or ISO text its day; null where there is none."""
     if dtype == pl.String:
         iso = pl.col(name).str.extract(r"^\s*(\d{4}-\d{2}-\d{2})([T ].*)?$", 1)
@@ -231,6 +239,26 @@ def _date(name: str, dtype: pl.DataType) -> pl.Expr:
         # The day on the exchange's clock: a cast alone would give the day in UTC.
         return pl.col(name).dt.replace_time_zone(None).cast(pl.Date)
     return pl.col(name).cast(pl.Date)
+
+
+def _fitting(patterns: tuple[str, ...], codes: tuple[str, ...]) -> tuple[list[str], list[Problem]]:
+    """The stocks that a name or glob of `data.codes` fits, and what fits none."""
+    chosen: dict[str, None] = {}
+    problems = []
+    for pattern in patterns:
+        fitting = [code for code in codes if fnmatchcase(code, pattern)]
+        chosen |= dict.fromkeys(fitting)
+        if not fitting:
+            near = get_close_matches(pattern, codes, n=1) or codes[:1]
+            problems.append(
+                Problem(
+                    f"expected stocks that fit {pattern!r}, found none of {len(codes)}"
+                    + (f", such as {near[0]}" if near else ""),
+                    where="data.codes",
+                    mend="correct the name or glob, or leave it out",
+                )
+            )
+    return list(chosen), problems
 
 
 def _in_range(rows: pl.LazyFrame, config: DataConfig, source: Source) -> pl.LazyFrame:

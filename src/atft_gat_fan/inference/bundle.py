@@ -28,7 +28,6 @@ from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import ConfigError, StorageError
 from atft_gat_fan.inference.weights_file import read_weights
 from atft_gat_fan.models.chunks import Chunks
-from atft_gat_fan.models.compiler import compiler_problem
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.models.onednn import use_onednn
 from atft_gat_fan.models.spec import require_configurable
@@ -166,7 +165,6 @@ class _Numerics(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     threads: Annotated[int, Field(ge=1, le=4096)]
-    compiled: bool
     onednn: bool
     chunks: _Chunks
 
@@ -245,22 +243,20 @@ def _reason(error: Exception) -> str:
 
 
 def apply_numerics(bundle: Bundle, warn: Callable[[str], None]) -> None:
-    """Let the bundle's model compute as the one that was evaluated: in the same pieces, compiled if that was.
+    """Let the bundle's model compute as the one that was evaluated: in the same pieces, with or without oneDNN.
 
-    Where this machine cannot compile, `warn` says so and the scores differ by rounding.
+    Where this machine or its libraries are others, `warn` says so: the scores may differ by rounding.
     """
     bundle.model.chunks = Chunks(**bundle.numerics["chunks"])
-    if not bundle.numerics["onednn"]:
-        use_onednn(False)
-    if not bundle.numerics["compiled"]:
-        return
-    problem = compiler_problem()
-    if problem is None:
-        bundle.model.compiled = True
-    else:
+    use_onednn(bundle.numerics["onednn"])  # also on again, after another model
+    here = _machine()
+    others = [
+        f"{key} {there} there, {here[key]} here" for key in here if (there := bundle.numerics.get(key)) != here[key]
+    ]
+    if others:
         warn(
-            f"the model was trained with torch.compile, which does not work here ({problem}): its scores will differ "
-            "from the evaluation's by rounding; install g++ for the same bits"
+            f"the model was evaluated elsewhere ({', '.join(others)}): its scores may differ from the evaluation's by "
+            "rounding"
         )
 
 
@@ -269,14 +265,24 @@ def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def numerics_stamp(model: ATFT_GAT_FAN) -> dict[str, Any]:
-    """Versions and settings under which bits are comparable: of this process, and how the model computes."""
+    """Versions and settings under which bits are comparable: of this process, and how the model computes.
+
+    `compiled` is how it was trained: scoring compiles nothing.
+    """
     return {
-        "torch": torch.__version__,
+        **_machine(),
         "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
         "onednn": torch.backends.mkldnn.enabled,
         "dtype": "float32",
         "compiled": model.compiled,
         "chunks": asdict(model.chunks),
+    }
+
+
+def _machine() -> dict[str, str]:
+    """What bits depend on that nobody chooses here."""
+    return {
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
     }

@@ -3,7 +3,8 @@
 Evaluation and daily prediction both go through here, so the same day gives the same bits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +21,14 @@ class Prediction:
     """Scores of some panel days and what the network looked at.
 
     `scores` [days, stocks, horizons] float32, NaN where a stock was absent. `variable_weights` [features] and
-    `attention` [window], each of sum 1, are means over the scored stock-days (oldest lag first).
+    `attention` [window], each of sum 1, are means over the scored stock-days (oldest lag first);
+    `variable_weights_by_day` over the stocks of each day, NaN on a day without any.
     """
 
     scores: Float[NDArray[np.float32], "days stocks horizons"]
     variable_weights: Float[NDArray[np.float64], " features"]
     attention: Float[NDArray[np.float64], " window"]
+    variable_weights_by_day: Float[NDArray[np.float64], "days features"]
 
 
 def predict_days(
@@ -36,11 +39,36 @@ def predict_days(
     device: torch.device | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Prediction:
-    """Score the stocks present on each of `days` (panel positions with a whole window before them)."""
+    """Score the stocks present on each of `days` (panel positions with a whole window before them).
+
+    Nothing is compiled for it, however the model was trained: that takes longer than a day's scores, needs a compiler
+    wherever the model is used, and gives other bits.
+    """
     device = device or torch.device("cpu")
     model = model.to(device).eval()
+    with _uncompiled(model):
+        return _predict_days(model, batches, days, device, progress or (lambda share: None))
+
+
+@contextmanager
+def _uncompiled(model: ATFT_GAT_FAN) -> Iterator[None]:
+    compiled, model.compiled = model.compiled, False
+    try:
+        yield
+    finally:
+        model.compiled = compiled
+
+
+def _predict_days(
+    model: ATFT_GAT_FAN,
+    batches: DayBatches,
+    days: Int64[NDArray[np.int64], " days"],
+    device: torch.device,
+    progress: Callable[[float], None],
+) -> Prediction:
     scores = np.full((len(days), len(batches.store.codes), len(model.spec.horizons)), np.nan, dtype=np.float32)
     variables = np.zeros(model.spec.num_features)
+    by_day = np.full((len(days), model.spec.num_features), np.nan)
     attention = np.zeros(model.spec.window)
     stock_days = 0
     with torch.inference_mode():
@@ -49,9 +77,10 @@ def predict_days(
             if len(stocks):
                 forecast = model.forecast(batches.to_device(batches.canonical(day), device))
                 scores[row, stocks] = forecast.point[0].cpu().numpy()
-                variables += forecast.variable_weights[-1].double().sum(0).cpu().numpy()
+                weights = forecast.variable_weights[-1].double().sum(0).cpu().numpy()
+                variables += weights
+                by_day[row] = weights / len(stocks)
                 attention += forecast.attention[0].double().sum(0).cpu().numpy()
                 stock_days += len(stocks)
-            if progress is not None:
-                progress((row + 1) / len(days))
-    return Prediction(scores, variables / max(stock_days, 1), attention / max(stock_days, 1))
+            progress((row + 1) / len(days))
+    return Prediction(scores, variables / max(stock_days, 1), attention / max(stock_days, 1), by_day)

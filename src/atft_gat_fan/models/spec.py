@@ -6,7 +6,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from atft_gat_fan.config.improvements import resolve
-from atft_gat_fan.config.load import from_mapping
 from atft_gat_fan.config.model_sections import FanConfig, GatConfig, ModelConfig
 from atft_gat_fan.config.plan import FreqDropoutPlan, ModelSpec, RunPlan
 from atft_gat_fan.config.schema import Config, DataConfig
@@ -57,6 +56,9 @@ def spec_from_mapping(mapping: Mapping[str, Any]) -> ModelSpec:
     category. Raises ConfigError for unknown keys, bad values, improvements that cannot be had, and feature globs,
     which only data can resolve.
     """
+    # Brings Hydra's libraries, which a network of a ModelSpec, such as a bundle's, does not need.
+    from atft_gat_fan.config.load import from_mapping
+
     config = from_mapping(mapping)
     features = config.data.features
     if isinstance(features, str):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DayLocator, date2num
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
@@ -26,6 +26,7 @@ MAX_POINTS = 700
 """A line is thinned to about as many points as it has pixels."""
 DATE_FORMATS = ["%Y", "%b %Y", "%d %b", "%d %b", "%d %b", "%d %b"]
 """Tick labels by years, months, days (nothing here is finer)."""
+FEW_DAYS = np.timedelta64(7, "D")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 Array = NDArray[np.floating]
@@ -58,14 +59,14 @@ def line_chart(
 ) -> str:
     """Lines named at their right ends. `mark` rings one point (x, y) and names it; `breaks` are dashed verticals."""
     with new_figure(width, height) as (figure, (ax,)):
-        _draw_lines(ax, lines)
+        draw_lines(ax, lines)
         for position in breaks:
             ax.axvline(position, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)  # type: ignore[arg-type]
         if mark is not None:
             _draw_mark(ax, mark)
         date_ticks = 9 if width >= FULL_WIDTH else 5
-        _finish(ax, lines[0].x, y_label=y_label, x_label=x_label, zero=zero, date_ticks=date_ticks)
-        _name_ends(ax, lines, height)
+        finish_axes(ax, lines[0].x, y_label=y_label, x_label=x_label, zero=zero, date_ticks=date_ticks)
+        name_ends(ax, lines, height)
         return to_svg(figure, label)
 
 
@@ -77,9 +78,9 @@ def small_multiples(
     rows = -(-len(panels) // columns)
     with new_figure(FULL_WIDTH, height * rows, rows, columns) as (figure, axes):
         for ax, (title, lines) in zip(axes, panels, strict=False):
-            _draw_lines(ax, lines)
+            draw_lines(ax, lines)
             ax.set_title(title, fontsize=11, color=INK, loc="left")
-            _finish(ax, lines[0].x, x_label=x_label, zero=False, ticks=4)
+            finish_axes(ax, lines[0].x, x_label=x_label, zero=False, ticks=4)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
         return to_svg(figure, label)
@@ -89,15 +90,15 @@ def paths_with_drawdown(days: NDArray[np.datetime64], lines: Sequence[Line], dra
     """Cumulative returns above, the drawdown of one of them below, on one time axis."""
     height = 380
     with new_figure(FULL_WIDTH, height, 2, 1, height_ratios=(3, 1)) as (figure, (top, bottom)):
-        _draw_lines(top, lines)
-        _finish(top, days, y_label="cumulative return (fraction)", zero=True)
-        _name_ends(top, lines, 0.7 * height)
-        top.set_xlim(*_date_limits(days))
+        draw_lines(top, lines)
+        finish_axes(top, days, y_label="cumulative return (fraction)", zero=True)
+        name_ends(top, lines, 0.7 * height)
+        top.set_xlim(*date_limits(days))
         top.tick_params(labelbottom=False)
         x, y = _thin(days, drawdown)
         bottom.fill_between(x, y, 0.0, color=BAD, alpha=0.35, linewidth=0)
-        _finish(bottom, days, y_label="drawdown", zero=True, ticks=3)
-        bottom.set_xlim(*_date_limits(days))
+        finish_axes(bottom, days, y_label="drawdown", zero=True, ticks=3)
+        bottom.set_xlim(*date_limits(days))
         return to_svg(figure, label)
 
 
@@ -206,7 +207,8 @@ def shorten(name: str, length: int) -> str:
     return f"{name[: length - 1 - half]}…{name[-half:]}"
 
 
-def _draw_lines(ax: Axes, lines: Sequence[Line]) -> None:
+def draw_lines(ax: Axes, lines: Sequence[Line]) -> None:
+    """Lines thinned to what can be seen, the first on top."""
     # The last of the list is drawn first, so that the first (ours) lies on top.
     for order, line in enumerate(lines):
         x, y = _thin(line.x, line.y)
@@ -237,7 +239,7 @@ def _thin(x: NDArray[np.generic], y: Array) -> tuple[NDArray[np.generic], Array]
     return x[chosen], y[chosen]
 
 
-def _finish(
+def finish_axes(
     ax: Axes,
     x: NDArray[np.generic],
     *,
@@ -247,8 +249,11 @@ def _finish(
     ticks: int = 5,
     date_ticks: int = 9,
 ) -> None:
+    """Ticks, labels and grid as all our charts have them; `zero` draws a line there."""
     if np.issubdtype(x.dtype, np.datetime64):
-        locator = AutoDateLocator(minticks=3, maxticks=date_ticks)  # type: ignore[no-untyped-call]
+        # The automatic one would name the hours of a few days.
+        few = np.ptp(x) <= FEW_DAYS
+        locator = DayLocator() if few else AutoDateLocator(minticks=3, maxticks=date_ticks)  # type: ignore[no-untyped-call]
         ax.xaxis.set_major_locator(locator)
         formatter = ConciseDateFormatter(  # type: ignore[no-untyped-call]
             locator, formats=DATE_FORMATS, zero_formats=DATE_FORMATS, show_offset=False
@@ -272,13 +277,14 @@ def _number_axis(ax: Axes, ticks: int) -> None:
     ax.yaxis.grid(True, color=LINE, linewidth=0.8)
 
 
-def _date_limits(days: NDArray[np.datetime64]) -> tuple[float, float]:
+def date_limits(days: NDArray[np.datetime64]) -> tuple[float, float]:
+    """Ends of a time axis, in matplotlib's days, with a small margin."""
     first, last = (float(position) for position in date2num(days[[0, -1]]))  # type: ignore[no-untyped-call]
     margin = max(1.0, (last - first) / 100)
     return first - margin, last + margin
 
 
-def _name_ends(ax: Axes, lines: Sequence[Line], height: float) -> None:
+def name_ends(ax: Axes, lines: Sequence[Line], height: float) -> None:
     """Write each line's name beside its last point, moved apart where they would overlap."""
     named = [(line, line.y[np.isfinite(line.y)]) for line in lines if line.label]
     ends = sorted(((float(y[-1]), line) for line, y in named if y.size), key=lambda end: end[0])

@@ -31,6 +31,19 @@ class Fact:
     detail: str = ""
 
 
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`columns` name the cells of each row, the first of which names the row."""
+
+    title: str
+    note: str
+    columns: Row
+    rows: tuple[Row, ...]
+
+
 def render(template: str, **context: Any) -> str:
     """The named template of `reporting/templates`, everything in `context` escaped."""
     return _environment().get_template(template).render(**context)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from atft_gat_fan.errors import AtftError, StorageError
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
-from atft_gat_fan.training.signals import StopSignals
 
 PATIENCE = 40.0
 """Seconds; a training saves in less."""

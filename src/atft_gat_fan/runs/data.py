@@ -16,7 +16,7 @@ from atft_gat_fan.data.store_checks import check_store
 from atft_gat_fan.data.store_manifest import MANIFEST
 from atft_gat_fan.errors import DataError
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.signals import StopSignals
 
 
 def build(source: str, out: Path, overrides: Sequence[str], console: Console) -> dict[str, Any]:

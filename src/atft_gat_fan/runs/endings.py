@@ -9,7 +9,7 @@ from atft_gat_fan.config.memory_levers import memory_levers
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.store_manifest import MANIFEST, open_shard, read_manifest
 from atft_gat_fan.errors import DataError, StorageError
-from atft_gat_fan.training.signals import EXIT_CODES
+from atft_gat_fan.signals import EXIT_CODES
 
 KILLED, BUS_ERROR, SEGMENTATION_FAULT = (128 + number for number in (signal.SIGKILL, signal.SIGBUS, signal.SIGSEGV))
 REQUEUE = EXIT_CODES[signal.SIGUSR1]

@@ -9,11 +9,12 @@ from atft_gat_fan.config.load import read_config
 from atft_gat_fan.inference.bundle import apply_numerics, load_bundle
 from atft_gat_fan.runs.assembly import assemble
 from atft_gat_fan.runs.process import prepare_process
+from atft_gat_fan.runs.reference import reference_of_run
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, read_metrics
 from atft_gat_fan.runs.scores import score_and_measure
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.signals import StopSignals
 
 
 def evaluate_run(run: Path, split: Literal["valid", "test"], console: Console) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def evaluate_run(run: Path, split: Literal["valid", "test"], console: Console) -
     with StopSignals() as signals, Stages(console, signals) as stages:
         assembly = assemble(config, stages, bundle.normalizer)
         evaluations = score_and_measure(run, assembly, bundle.model, stages)
+        reference_of_run(run, assembly, stages)
         write_report(run, assembly, evaluations["test"], stages)
     metrics: dict[str, Any] = read_metrics(run)[split]
     return metrics

@@ -12,7 +12,7 @@ from atft_gat_fan.config.load import read_config
 from atft_gat_fan.runs.child import free_folder, run_as_child
 from atft_gat_fan.runs.run_files import CONFIG
 from atft_gat_fan.runs.train import train
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.signals import StopSignals
 
 
 def run_fold(folder: Path) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from atft_gat_fan.config.load import load_config
 from atft_gat_fan.errors import AtftError
+from atft_gat_fan.inference.asked_days import AskedDays
 from atft_gat_fan.inference.bundle import load_bundle
 from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.runs.predict import predict
@@ -46,7 +47,7 @@ def smoke(console: Console) -> None:
         _check(console, "evaluate: metrics and report written", (run / REPORT).stat().st_size > 0)
 
         out = Path(folder) / "scores.parquet"
-        predict(run, "synthetic", None, None, out, quiet)
+        predict([run], "synthetic", AskedDays(), out, quiet)
         evaluated = pl.read_parquet(run / PREDICTIONS)
         again = pl.read_parquet(out).join(evaluated.select("date", "code"), on=["date", "code"], maintain_order="right")
         same = again.height == evaluated.height and np.array_equal(again["horizon_1d"], evaluated["horizon_1d"])

@@ -6,7 +6,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from atft_gat_fan.training.signals import StopSignals
+from atft_gat_fan.signals import StopSignals
 
 
 class Stages:

@@ -25,8 +25,8 @@ from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.durable_files import replace_durably, strict_json
 from atft_gat_fan.errors import AtftError
 from atft_gat_fan.runs.endings import BUS_ERROR, KILLED, REQUEUE, SEGMENTATION_FAULT, exit_code, explain
+from atft_gat_fan.signals import EXIT_CODES
 from atft_gat_fan.training.run_folder import SUPERVISOR, RunFolder
-from atft_gat_fan.training.signals import EXIT_CODES
 
 DEATHS = (KILLED, BUS_ERROR, SEGMENTATION_FAULT)
 PR_SET_PDEATHSIG = 1

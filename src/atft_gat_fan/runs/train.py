@@ -21,17 +21,19 @@ from atft_gat_fan.inference.bundle import DESCRIPTION, Bundle, numerics_stamp, w
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.process import prepare_process
+from atft_gat_fan.runs.reference import reference_of_run
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, write_metrics
 from atft_gat_fan.runs.scores import score_and_measure
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train_settings import train_settings
 from atft_gat_fan.runs.warm_start import load_initial, origin_of_weights, warm_started
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.optim import parameter_groups_table
+from atft_gat_fan.training.out_of_memory import free_memory
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import NOT_IN_DIGEST, TrainSettings, config_digest, decisive
-from atft_gat_fan.training.signals import StopSignals
 
 _UNSEEN: dict[str, Any] = {"run": True, "data": {"cache"}}
 """Keys of the folder and the place, which nobody needs to be told of."""
@@ -95,8 +97,10 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
         training=training_fingerprint(assembly, settings, result, initial),
     )
     write_metrics(folder.path, {"train": _train_metrics(result)})
+    free_memory()  # what the steps took is kept by malloc, and the tables of the evaluation would come on top
     with Stages(console, signals) as stages:
         evaluations = score_and_measure(folder.path, assembly, result.model, stages, _made_from(folder, config))
+        reference_of_run(folder.path, assembly, stages)
         write_report(folder.path, assembly, evaluations["test"], stages)
 
 

@@ -32,10 +32,10 @@ from atft_gat_fan.runs.spikes import SpikedData
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train_settings import train_settings
 from atft_gat_fan.runs.turns import time_by_turns
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.training.training_data import TrainingData
 from atft_gat_fan.untrusted import parse_json, read_plain
 from atft_gat_fan.validation.divergence import diagnose

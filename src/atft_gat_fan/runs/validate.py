@@ -26,8 +26,8 @@ from atft_gat_fan.runs.process import device_of, prepare_process
 from atft_gat_fan.runs.run_files import write_json, write_text
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.trial import write_request
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
-from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.validation.arms import Arms, make_arms
 from atft_gat_fan.validation.comparison import Outcomes
 from atft_gat_fan.validation.gates import parse_gate

@@ -17,8 +17,8 @@ from atft_gat_fan.runs.walkforward_plan import FoldRun, PlannedFold, WalkForward
 from atft_gat_fan.runs.walkforward_progress import WalkProgress
 from atft_gat_fan.runs.walkforward_results import PAGE, combine
 from atft_gat_fan.runs.warm_start import load_initial
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
-from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.validation.trials import LocalRunner, TrialRunner, python_module
 
 FOLD_MODULE = "atft_gat_fan.runs.fold"

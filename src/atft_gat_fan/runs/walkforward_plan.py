@@ -26,8 +26,8 @@ from atft_gat_fan.runs.assembly import assemble
 from atft_gat_fan.runs.pace import START_UP, Pace, measure_pace
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.stages import Stages
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import read_state
-from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.validation.trials import Job, estimated_seconds
 
 REPLACED = ("train_start", "train_end", "valid_end", "test_end")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.checkpoint import TrainingState, load_newest
 from atft_gat_fan.training.compilation import decide_compile
 from atft_gat_fan.training.history import EpochRecord, History
@@ -18,7 +19,6 @@ from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.schedule import Schedule
 from atft_gat_fan.training.session import Session
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.signals import StopSignals
 from atft_gat_fan.training.training_data import TrainingData, planned_steps
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from atft_gat_fan.data.batches import prefetch
 from atft_gat_fan.errors import NonFiniteError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.signals import StopRequested, StopSignals
 from atft_gat_fan.training.cadence import Cadence
 from atft_gat_fan.training.checkpoint import TrainingState
 from atft_gat_fan.training.debug_bundle import write_debug_bundle
@@ -33,7 +34,6 @@ from atft_gat_fan.training.runtime import make_runtime
 from atft_gat_fan.training.saving import Saves
 from atft_gat_fan.training.schedule import Schedule
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.signals import StopRequested, StopSignals
 from atft_gat_fan.training.step import StepReport, TrainStep, UpdateLostError
 from atft_gat_fan.training.temperature import TemperatureSchedule
 from atft_gat_fan.training.training_data import TrainingData, step_groups

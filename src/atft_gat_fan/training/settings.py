@@ -14,6 +14,7 @@ NOT_IN_DIGEST: dict[str, Any] = {
     "run": True,
     "evaluation": True,
     "validation": True,
+    "monitor": True,
     "walkforward": True,
     "wandb": True,
     "recovery": True,

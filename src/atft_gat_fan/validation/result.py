@@ -39,6 +39,11 @@ class DeltaRankIC:
     by_seed: tuple[float | None, ...] = ()
     """The mean difference of each seed, in the order of `seeds`."""
 
+    @property
+    def attainable(self) -> bool:
+        """Whether these days and seeds would find a difference that an improvement can make: at most a RankIC of 1."""
+        return self.minimum_detectable is not None and self.minimum_detectable <= 1
+
 
 @dataclass(frozen=True)
 class DivergenceResult:

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from atft_gat_fan.config.conditions import Condition
 from atft_gat_fan.config.schema import Config, ValidationConfig
 from atft_gat_fan.statistics.bootstrap import mean_block_length, mean_interval
 from atft_gat_fan.validation.arms import ALL, BASELINE, WITHOUT, Arms
 from atft_gat_fan.validation.comparison import Outcomes
 from atft_gat_fan.validation.divergence import DEFINITION
-from atft_gat_fan.validation.gates import Gate, check_gate
+from atft_gat_fan.validation.gates import check_gate
 from atft_gat_fan.validation.plan import laid_over
 from atft_gat_fan.validation.promises import DIVERGENCE_TARGET, MEMORY_TARGET, RANK_IC_TARGET, TIME_TARGET
 from atft_gat_fan.validation.result import (
@@ -26,7 +27,7 @@ FEW_SEEDS, FEW_DAYS = 3, 250
 
 
 def summarise(
-    config: Config, arms: Arms, outcomes: Outcomes, set_up: SetUp, gates: Sequence[Gate] = ()
+    config: Config, arms: Arms, outcomes: Outcomes, set_up: SetUp, gates: Sequence[Condition] = ()
 ) -> ValidationResult:
     """Every comparison, verdict and gate. `config` is the one that every arm is laid over."""
     horizons, validation = config.data.horizons, config.validation
@@ -78,8 +79,9 @@ def reach(
     failed: Sequence[str],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What this validation can and cannot say, in sentences. `changes` are keys laid over every training."""
-    first = [next(iter(result.delta_rank_ic.values())) for result in improvements.values()]
-    detectable = [delta.minimum_detectable for delta in first if delta.minimum_detectable is not None]
+    first = {result.title: next(iter(result.delta_rank_ic.values())) for result in improvements.values()}
+    known = {title: delta.minimum_detectable for title, delta in first.items() if delta.minimum_detectable is not None}
+    detectable = [value for title, value in known.items() if first[title].attainable]
     can = [f"what each improvement does to trainings like these, on {days} test days with {len(config.seeds)} seed(s)"]
     if detectable:
         can.append(
@@ -87,6 +89,8 @@ def reach(
             f"improvement, are found with {config.power:.0%} power"
         )
     cannot = []
+    if hopeless := [title for title in known if not first[title].attainable]:
+        cannot.append(f"whether these change the RankIC at all: {', '.join(hopeless)}")
     if detectable and max(detectable) > RANK_IC_TARGET:
         cannot.append(
             f"an improvement of the memo's +{RANK_IC_TARGET:g} may well go unseen where more is needed to find one"

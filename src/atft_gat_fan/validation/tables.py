@@ -1,9 +1,9 @@
 """The tables of a validation: the verdicts, the memo's promises, and every number that the figures draw."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from atft_gat_fan.reporting.numbers import MEBIBYTE, between, compact, fixed, percent, probability
+from atft_gat_fan.reporting.page import Row, Table
 from atft_gat_fan.validation.headline import measured, outcome, promised, short
 from atft_gat_fan.validation.result import DeltaRankIC, ImprovementResult, RatioResult, TargetResult, ValidationResult
 
@@ -14,18 +14,6 @@ REASONS = {
     "collapse": "collapse",
 }
 """Ways to diverge, in words; others as they are."""
-
-Row = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """`columns` name the cells of each row, the first of which names the row."""
-
-    title: str
-    note: str
-    columns: Row
-    rows: tuple[Row, ...]
 
 
 def verdict_table(result: ValidationResult) -> Table:
@@ -55,9 +43,14 @@ def _decisive(delta: DeltaRankIC | None) -> Row:
         fixed(delta.mean, sign=True),
         _interval(delta.low, delta.high),
         probability(delta.p),
-        fixed(delta.minimum_detectable),
+        _smallest_detectable(delta),
         *_needed(delta),
     )
+
+
+def _smallest_detectable(delta: DeltaRankIC) -> str:
+    found = delta.minimum_detectable
+    return fixed(found) if found is None or delta.attainable else "none attainable"
 
 
 def _needed(delta: DeltaRankIC) -> tuple[str, str]:
@@ -125,7 +118,7 @@ def _delta_table(title: str, results: Mapping[str, ImprovementResult], horizon: 
             fixed(delta.diebold_mariano_t, 2, sign=True),
             probability(delta.diebold_mariano_p),
             probability(delta.p_equivalence),
-            fixed(delta.minimum_detectable),
+            _smallest_detectable(delta),
             *(fixed(value, sign=True) for value in delta.by_seed),
             *("–",) * (len(seeds) - len(delta.by_seed)),
         )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atft_gat_fan.config.schema import ValidationConfig
+from atft_gat_fan.reporting.numbers import fixed
 from atft_gat_fan.statistics.contingency import paired_rates
 from atft_gat_fan.statistics.hac import diebold_mariano
 from atft_gat_fan.statistics.multiplicity import holm
@@ -70,7 +71,7 @@ def judge(delta: DeltaRankIC, horizon: str, level: float) -> tuple[Verdict, str]
     """The verdict on a difference, and the rule that gave it with its numbers."""
     if delta.mean is None or delta.p is None or delta.p_equivalence is None:
         return "underpowered", "too few test days with a RankIC in both arms to say anything"
-    of_none = f"ΔRankIC@{horizon} = {delta.mean:+.4f}, Holm-corrected p = {delta.p:.3f}"
+    of_none = f"ΔRankIC@{horizon} = {fixed(delta.mean, sign=True)}, Holm-corrected p = {delta.p:.3f}"
     if delta.p <= level:
         verdict: Verdict = "helps" if delta.mean > 0 else "hurts"
         small = " (and shown to be smaller than the margin)" if delta.p_equivalence <= level else ""
@@ -115,7 +116,10 @@ def _need(delta: DeltaRankIC) -> str:
         if count is not None
     ]
     more = f"; to find one of the margin's size, about {' or '.join(needs)} would be needed" if needs else ""
-    return f"; these days and seeds find differences of {delta.minimum_detectable:.4f} and more{more}"
+    found = (
+        f"differences of {fixed(delta.minimum_detectable)} and more" if delta.attainable else "no attainable difference"
+    )
+    return f"; these days and seeds find {found}{more}"
 
 
 def _delta(

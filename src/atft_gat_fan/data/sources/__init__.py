@@ -4,10 +4,10 @@ from pathlib import Path
 
 from atft_gat_fan.config.schema import DataConfig
 from atft_gat_fan.data.sources.base import Source
-from atft_gat_fan.data.sources.csv import CSV_SUFFIXES, open_csv
+from atft_gat_fan.data.sources.csv import open_csv
+from atft_gat_fan.data.sources.csv_text import SUFFIXES as CSV_SUFFIXES
 from atft_gat_fan.data.sources.parquet import open_parquet
 from atft_gat_fan.data.sources.sample import open_sample
-from atft_gat_fan.data.sources.synthetic import open_synthetic
 from atft_gat_fan.errors import DataError, Problem
 
 __all__ = ["Source", "open_source"]
@@ -21,6 +21,9 @@ def open_source(config: DataConfig) -> Source:
     if config.source == "sample":
         return open_sample()
     if config.source == "synthetic":
+        # Brings scipy.stats, most of a second, of which a morning's prediction has better use.
+        from atft_gat_fan.data.sources.synthetic import open_synthetic
+
         return open_synthetic(config.synthetic)
     path = Path(config.source).expanduser()
     if not path.exists():
@@ -33,5 +36,5 @@ def open_source(config: DataConfig) -> Source:
             )
         )
     if path.is_file() and path.name.lower().endswith(CSV_SUFFIXES):
-        return open_csv(path, config.columns)
+        return open_csv(path, config.columns, config.csv)
     return open_parquet(path, config.columns)

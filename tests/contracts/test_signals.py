@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from atft_gat_fan.errors import InterruptedRunError
-from atft_gat_fan.training.signals import StopRequested, StopSignals
+from atft_gat_fan.signals import StopRequested, StopSignals
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 75)])

@@ -1,0 +1,65 @@
+"""How a trained model ranked a panel: the metrics of its scores on the days that it was not made with."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from atft_gat_fan.config.run_sections import EvaluationConfig
+from atft_gat_fan.data.conversion import cached_store
+from atft_gat_fan.data.splits import least_purge
+from atft_gat_fan.data.store import Store
+from atft_gat_fan.errors import DataError, Problem
+from atft_gat_fan.evaluation.evaluate import MODEL, EvaluationData, evaluate
+from atft_gat_fan.inference.bundle import Bundle
+from atft_gat_fan.inference.score_table import scores_of
+from atft_gat_fan.runs.assembly import Report
+from atft_gat_fan.runs.members import Member
+
+
+def evaluate_scores(table: pl.DataFrame, member: Member, source: str, cache: Path, report: Report) -> dict[str, Any]:
+    """A section of metrics.json for scores that `member` gave the panel `source`; no baselines.
+
+    Only days after the model's validation days count, and none so near that their labels reach back to them: on the
+    others its weights were chosen. Raises DataError where none is left.
+    """
+    store = cached_store(member.recipe(source, cache), report)
+    period = _unseen(store, table, member.bundle, source)
+    days = store.days[period]
+    volume = store.column("dollar_volume", period)
+    defaults = EvaluationConfig()
+    evaluation = evaluate(
+        EvaluationData(
+            days=days,
+            codes=store.codes,
+            horizons=store.horizons,
+            scores={MODEL: scores_of(table, days, store.codes, store.horizons)},
+            labels=store.column("labels", period),
+            present=store.column("present", period),
+            dollar_volume=volume if np.isfinite(volume).any() else None,
+        ),
+        num_quantiles=defaults.num_quantiles,
+        cost_bps=defaults.cost_bps,
+        seed=member.bundle.training["seed"],
+    )
+    return evaluation.metrics
+
+
+def _unseen(store: Store, table: pl.DataFrame, bundle: Bundle, source: str) -> slice:
+    """Positions of the scored days that neither training nor the choice of its best step has seen."""
+    last_seen = np.datetime64(bundle.training["valid_days"][1])
+    scored = np.searchsorted(store.days, table["date"].unique().sort().to_numpy().astype("datetime64[D]"))
+    first = int(np.searchsorted(store.days, last_seen, side="right")) + least_purge(store.horizons)
+    unseen = scored[scored >= first]
+    if not len(unseen):
+        raise DataError(
+            Problem(
+                f"expected scored days at least {least_purge(store.horizons)} trading days after {last_seen}, the last "
+                "day that the model was chosen on, found none",
+                where=f"days {store.days[0]} to {store.days[-1]}",
+                mend="give a panel that goes on longer",
+            ),
+            source=source,
+        )
+    return slice(int(unseen[0]), int(unseen[-1]) + 1)
