@@ -49,6 +49,7 @@ def tokyo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JQuantsSt
     with serving(exchange()) as server:
         monkeypatch.setattr(JQuantsClient, "JQUANTS_API_BASE", server.url)
         monkeypatch.setenv("JQUANTS_API_KEY", KEY)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.chdir(tmp_path)
         yield server
