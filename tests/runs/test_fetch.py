@@ -83,6 +83,7 @@ def stock(frame: pl.DataFrame, code: str) -> pl.DataFrame:
 def test_a_panel_has_all_stocks_of_each_day_and_passes_the_check(
     tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path
 ) -> None:
+    tokyo.page_size = 4
     facts = fetch()
     frame = panel(tmp_path / "panel")
     sessions = tokyo.exchange.sessions(FIRST, LAST)
@@ -228,8 +229,9 @@ def test_adjusted_closes_that_no_factor_explains_are_told_of_once(
 def test_what_passes_is_waited_for(
     tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path, faults: list[Fault], said: io.StringIO
 ) -> None:
+    tokyo.page_size = 4
     fetch("clean", last=date(2024, 1, 12))
-    for after in (0, 1, 4):  # the calendar, the listing, a page of quotes
+    for after in (0, 3, 4, 6):  # the calendar, pages of quotes, the listing
         tokyo.faults.extend([*[None] * after, *faults])
         fetch(f"after {after}", last=date(2024, 1, 12))
         assert not tokyo.faults
@@ -256,7 +258,7 @@ def test_the_service_says_how_long_to_wait(tokyo: JQuantsStub, fetch: Fetch, sai
 def test_what_does_not_pass_ends_in_an_error_and_keeps_what_there_is(
     tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path, fault: Fault, tries: int, says: str
 ) -> None:
-    tokyo.faults.extend([*[None] * 12, *[fault] * 9])
+    tokyo.faults.extend([*[None] * 8, *[fault] * 9])
     with pytest.raises(StorageError) as caught:
         fetch(last=date(2024, 1, 31))
     assert says in str(caught.value)
@@ -304,6 +306,13 @@ def test_days_outside_the_plan(tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path,
     tokyo.covers = (date(2024, 1, 17), date(2024, 2, 16))  # a week later the first day is out of reach
     fetch(first=None, last=None)
     assert panel(tmp_path / "panel")["Date"].max() == date(2024, 2, 16)
+
+
+def test_a_plan_without_an_end_has_a_beginning(tokyo: JQuantsStub, fetch: Fetch) -> None:
+    tokyo.faults.append(Fault(400, "Your subscription covers the following dates: 2024-02-01 ~ . More: other plans"))
+    with pytest.raises(PlanRangeError, match="covers the days 2024-02-01 to today") as caught:
+        fetch(last=None)
+    assert caught.value.exit_code == 78
 
 
 @pytest.mark.parametrize("key", [None, "", "with space", "naïve", "new\nline"])
