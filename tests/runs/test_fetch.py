@@ -238,6 +238,15 @@ def test_what_passes_is_waited_for(
         assert panel(tmp_path / f"after {after}").equals(panel(tmp_path / "clean"))
 
 
+def test_a_page_that_comes_again_has_an_end(tokyo: JQuantsStub, fetch: Fetch) -> None:
+    tokyo.page_size = 4
+    again = Fault(text='{"data": [], "pagination_key": "4"}')  # to the question for page 4
+    tokyo.faults.extend([None, *[again] * 9])
+    with pytest.raises(StorageError, match="expected the next page, found the same again"):
+        fetch()
+    assert len(tokyo.requests) == 4
+
+
 def test_the_service_says_how_long_to_wait(tokyo: JQuantsStub, fetch: Fetch, said: io.StringIO) -> None:
     tokyo.faults.append(Fault(429, headers={"Retry-After": "1"}))
     began = time.monotonic()
@@ -408,14 +417,14 @@ def test_damage_is_named(tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path) -> No
 
 
 def test_stocks_by_code_take_a_request_each(tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path) -> None:
-    codes = jquants_codes(["7203,13060", " 9001"])
-    assert codes == ("13060", "72030", "90010")
+    codes = jquants_codes(["7203,13060", " 9001", "6758"])
+    assert codes == ("13060", "67580", "72030", "90010")
     fetch("some", codes=codes)
     frame = panel(tmp_path / "some")
     fetch("all", funds=True)
     assert frame.equals(panel(tmp_path / "all").filter(pl.col("Code").is_in(codes)))
     asked = [parameters for parameters in tokyo.asked("/equities/bars/daily") if "code" in parameters]
-    assert len([1 for parameters in asked if "pagination_key" not in parameters]) == 9  # three stocks, three months
+    assert len([1 for parameters in asked if "pagination_key" not in parameters]) == 12  # four stocks, three months
     assert fetch("some", first=None)["days fetched"] == 0  # without saying the codes again
 
 
