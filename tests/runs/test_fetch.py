@@ -456,16 +456,17 @@ def test_a_panel_is_of_one_beginning_one_universe_one_source(tokyo: JQuantsStub,
         fetch("mine")
 
 
+@pytest.mark.parametrize("codes", [None, ("13010",)])
 def test_a_session_without_quotes_yet_is_asked_for_again(
-    tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path, said: io.StringIO
+    tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path, said: io.StringIO, codes: tuple[str, ...] | None
 ) -> None:
     now = datetime.now(TOKYO).date()
     tokyo.exchange.stocks = [Stock("13010", date.min)]
     tokyo.exchange.holidays = frozenset()
     sessions = tokyo.exchange.sessions(now - timedelta(days=14), now)
     tokyo.exchange.today = sessions[-2]
-    fetch(first=sessions[0], last=sessions[-1])
-    assert f"no quotes of {sessions[-1]} yet" in said.getvalue()
+    fetch(first=sessions[0], last=sessions[-1], codes=codes)
+    assert f"no quotes yet from {sessions[-1]} on" in said.getvalue()
     assert panel(tmp_path / "panel")["Date"].max() == sessions[-2]
     tokyo.exchange.today = sessions[-1]
     fetch(first=None, last=sessions[-1])
@@ -478,3 +479,18 @@ def test_an_old_session_without_quotes_is_told_of(tokyo: JQuantsStub, fetch: Fet
     tokyo.rows = lambda path, asked: [] if asked.get("date") == "2024-02-12" else rows(path, asked)  # type: ignore[method-assign]
     assert fetch()["days"] == len(tokyo.exchange.sessions(FIRST, LAST)) - 1
     assert "no quotes of 2024-02-12, though a trading day" in said.getvalue()
+
+
+def test_days_that_are_not_there_yet_are_asked_for_until_they_are(
+    tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path
+) -> None:
+    """A service that is months behind must not leave a hole."""
+    tokyo.exchange.today = date(2024, 1, 31)
+    facts = fetch()
+    assert panel(tmp_path / "panel")["Date"].max() == date(2024, 1, 31)
+    assert facts["notes"] == ["no quotes yet from 2024-02-01 on"]
+    assert len(tokyo.asked("/equities/bars/daily")) == 19 + 10 + 1
+    tokyo.exchange.today = LAST
+    fetch(first=None)
+    fetch("clean")
+    assert panel(tmp_path / "panel").equals(panel(tmp_path / "clean"))
