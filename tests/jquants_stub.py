@@ -95,7 +95,7 @@ class JQuantsStub(ThreadingHTTPServer):
         self.exchange = exchange
         self.faults: deque[Fault | None] = deque()
         self.requests: list[tuple[str, dict[str, str]]] = []
-        self.page_size = 4
+        self.page_size = 1000
         self.covers: tuple[date, date] | None = None
         self.url = f"http://127.0.0.1:{self.server_port}/v2"
 
@@ -147,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(400, json.dumps({"message": message}))
         else:
             rows = self.server.rows(url.path, asked)
-            size = 1000 if "calendar" in url.path else self.server.page_size
+            size = self.server.page_size
             page = int(asked.get("pagination_key", "0"))
             body: dict[str, Any] = {"data": rows[page : page + size]}
             if page + size < len(rows):

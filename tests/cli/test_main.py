@@ -33,7 +33,9 @@ def test_help_is_instant() -> None:
     assert min(taken) < 0.5
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["data", "build", "--help"], ["predict", "-h"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["data", "fetch", "jquants", "--help"], ["predict", "-h"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     program = (
         "import sys; from atft_gat_fan.cli.main import app\n"

@@ -30,3 +30,11 @@ def test_no_other_file_reads_the_environment() -> None:
             if name in {"environ", "environb", "getenv", "getenvb"}:
                 readers.add(file.relative_to(PACKAGE).as_posix())
     assert readers == {"config/settings.py"}
+
+
+def test_the_key_of_jquants_is_read_and_not_shown() -> None:
+    environment = Environment.read({"JQUANTS_API_KEY": " abc "})
+    assert environment.jquants_api_key == "abc"
+    assert "abc" not in repr(environment)
+    assert Environment.read({"JQUANTS_API_KEY": ""}).jquants_api_key is None
+    assert Environment.read({}).jquants_api_key is None

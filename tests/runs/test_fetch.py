@@ -49,6 +49,7 @@ def tokyo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JQuantsSt
     with serving(exchange()) as server:
         monkeypatch.setattr(JQuantsClient, "JQUANTS_API_BASE", server.url)
         monkeypatch.setenv("JQUANTS_API_KEY", KEY)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.chdir(tmp_path)
         yield server
@@ -82,6 +83,7 @@ def stock(frame: pl.DataFrame, code: str) -> pl.DataFrame:
 def test_a_panel_has_all_stocks_of_each_day_and_passes_the_check(
     tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path
 ) -> None:
+    tokyo.page_size = 4
     facts = fetch()
     frame = panel(tmp_path / "panel")
     sessions = tokyo.exchange.sessions(FIRST, LAST)
@@ -227,12 +229,22 @@ def test_adjusted_closes_that_no_factor_explains_are_told_of_once(
 def test_what_passes_is_waited_for(
     tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path, faults: list[Fault], said: io.StringIO
 ) -> None:
+    tokyo.page_size = 4
     fetch("clean", last=date(2024, 1, 12))
-    for after in (0, 1, 4):  # the calendar, the listing, a page of quotes
+    for after in (0, 3, 4, 6):  # the calendar, pages of quotes, the listing
         tokyo.faults.extend([*[None] * after, *faults])
         fetch(f"after {after}", last=date(2024, 1, 12))
         assert not tokyo.faults
         assert panel(tmp_path / f"after {after}").equals(panel(tmp_path / "clean"))
+
+
+def test_a_page_that_comes_again_has_an_end(tokyo: JQuantsStub, fetch: Fetch) -> None:
+    tokyo.page_size = 4
+    again = Fault(text='{"data": [], "pagination_key": "4"}')  # to the question for page 4
+    tokyo.faults.extend([None, *[again] * 9])
+    with pytest.raises(StorageError, match="expected the next page, found the same again"):
+        fetch()
+    assert len(tokyo.requests) == 4
 
 
 def test_the_service_says_how_long_to_wait(tokyo: JQuantsStub, fetch: Fetch, said: io.StringIO) -> None:
@@ -255,7 +267,7 @@ def test_the_service_says_how_long_to_wait(tokyo: JQuantsStub, fetch: Fetch, sai
 def test_what_does_not_pass_ends_in_an_error_and_keeps_what_there_is(
     tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path, fault: Fault, tries: int, says: str
 ) -> None:
-    tokyo.faults.extend([*[None] * 12, *[fault] * 9])
+    tokyo.faults.extend([*[None] * 8, *[fault] * 9])
     with pytest.raises(StorageError) as caught:
         fetch(last=date(2024, 1, 31))
     assert says in str(caught.value)
@@ -303,6 +315,13 @@ def test_days_outside_the_plan(tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path,
     tokyo.covers = (date(2024, 1, 17), date(2024, 2, 16))  # a week later the first day is out of reach
     fetch(first=None, last=None)
     assert panel(tmp_path / "panel")["Date"].max() == date(2024, 2, 16)
+
+
+def test_a_plan_without_an_end_has_a_beginning(tokyo: JQuantsStub, fetch: Fetch) -> None:
+    tokyo.faults.append(Fault(400, "Your subscription covers the following dates: 2024-02-01 ~ . More: other plans"))
+    with pytest.raises(PlanRangeError, match="covers the days 2024-02-01 to today") as caught:
+        fetch(last=None)
+    assert caught.value.exit_code == 78
 
 
 @pytest.mark.parametrize("key", [None, "", "with space", "naïve", "new\nline"])
@@ -398,14 +417,14 @@ def test_damage_is_named(tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path) -> No
 
 
 def test_stocks_by_code_take_a_request_each(tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path) -> None:
-    codes = jquants_codes(["7203,13060", " 9001"])
-    assert codes == ("13060", "72030", "90010")
+    codes = jquants_codes(["7203,13060", " 9001", "6758"])
+    assert codes == ("13060", "67580", "72030", "90010")
     fetch("some", codes=codes)
     frame = panel(tmp_path / "some")
     fetch("all", funds=True)
     assert frame.equals(panel(tmp_path / "all").filter(pl.col("Code").is_in(codes)))
     asked = [parameters for parameters in tokyo.asked("/equities/bars/daily") if "code" in parameters]
-    assert len([1 for parameters in asked if "pagination_key" not in parameters]) == 9  # three stocks, three months
+    assert len([1 for parameters in asked if "pagination_key" not in parameters]) == 12  # four stocks, three months
     assert fetch("some", first=None)["days fetched"] == 0  # without saying the codes again
 
 
@@ -437,16 +456,17 @@ def test_a_panel_is_of_one_beginning_one_universe_one_source(tokyo: JQuantsStub,
         fetch("mine")
 
 
+@pytest.mark.parametrize("codes", [None, ("13010",)])
 def test_a_session_without_quotes_yet_is_asked_for_again(
-    tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path, said: io.StringIO
+    tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path, said: io.StringIO, codes: tuple[str, ...] | None
 ) -> None:
     now = datetime.now(TOKYO).date()
     tokyo.exchange.stocks = [Stock("13010", date.min)]
     tokyo.exchange.holidays = frozenset()
     sessions = tokyo.exchange.sessions(now - timedelta(days=14), now)
     tokyo.exchange.today = sessions[-2]
-    fetch(first=sessions[0], last=sessions[-1])
-    assert f"no quotes of {sessions[-1]} yet" in said.getvalue()
+    fetch(first=sessions[0], last=sessions[-1], codes=codes)
+    assert f"no quotes yet from {sessions[-1]} on" in said.getvalue()
     assert panel(tmp_path / "panel")["Date"].max() == sessions[-2]
     tokyo.exchange.today = sessions[-1]
     fetch(first=None, last=sessions[-1])
@@ -459,3 +479,18 @@ def test_an_old_session_without_quotes_is_told_of(tokyo: JQuantsStub, fetch: Fet
     tokyo.rows = lambda path, asked: [] if asked.get("date") == "2024-02-12" else rows(path, asked)  # type: ignore[method-assign]
     assert fetch()["days"] == len(tokyo.exchange.sessions(FIRST, LAST)) - 1
     assert "no quotes of 2024-02-12, though a trading day" in said.getvalue()
+
+
+def test_days_that_are_not_there_yet_are_asked_for_until_they_are(
+    tokyo: JQuantsStub, fetch: Fetch, tmp_path: Path
+) -> None:
+    """A service that is months behind must not leave a hole."""
+    tokyo.exchange.today = date(2024, 1, 31)
+    facts = fetch()
+    assert panel(tmp_path / "panel")["Date"].max() == date(2024, 1, 31)
+    assert facts["notes"] == ["no quotes yet from 2024-02-01 on"]
+    assert len(tokyo.asked("/equities/bars/daily")) == 19 + 10 + 1
+    tokyo.exchange.today = LAST
+    fetch(first=None)
+    fetch("clean")
+    assert panel(tmp_path / "panel").equals(panel(tmp_path / "clean"))

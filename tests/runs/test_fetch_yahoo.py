@@ -101,8 +101,9 @@ def test_what_passes_is_waited_for(fetch: Fetch, yahoo: YahooStub, tmp_path: Pat
     fetch("AAPL")
     whole = panel(tmp_path)
     (tmp_path / "panel/AAPL.parquet").unlink()
-    yahoo.faults["AAPL"] = [fault, 200, fault]
+    yahoo.faults["AAPL"] = [fault, fault]
     fetch("AAPL")
+    assert yahoo.faults["AAPL"] == []
     assert panel(tmp_path).equals(whole)
 
 

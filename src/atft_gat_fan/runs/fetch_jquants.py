@@ -25,7 +25,9 @@ from atft_gat_fan.runs.stages import Stages
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 PUBLISHED_LATE = timedelta(days=7)
-"""Trading days that recent may have no quotes yet."""
+"""Where some stocks alone are fetched: days that recent, and without any quotes, are not published yet."""
+UNPUBLISHED = 10
+"""Trading days in a row without quotes of any stock, after which no later ones are asked for."""
 NAMES = {
     "O": "Open",
     "H": "High",
@@ -72,6 +74,9 @@ class JQuantsFetch:
         self._today = datetime.now(TOKYO).date()
         self._num_days = 0
         self._newest: pl.DataFrame | None = None
+        self._unpublished: list[date] = []
+        self._given_up = False
+        self._notes: list[str] = []
 
     def run(self) -> dict[str, Any]:
         lost = self._months.lost_months()
@@ -82,11 +87,18 @@ class JQuantsFetch:
             whole = [day for day in days if month_of(day) == name]
             if not self._fetch_month(name, whole[0], list(of_month), len(missing)):
                 break
+        if self._unpublished:
+            self._note(f"no quotes yet from {self._unpublished[0]} on")
         if self._newest is not None and not self._newest.is_empty():
             self._stages("comparing split factors", 0.0)
             for note in compare_factors(self._client, self._months, self._newest, NAMES):
                 self._note(note)
-        return {"panel": str(self._months.folder), **self._months.facts(), "days fetched": self._num_days}
+        return {
+            "panel": str(self._months.folder),
+            **self._months.facts(),
+            "days fetched": self._num_days,
+            "notes": self._notes,
+        }
 
     def _trading_days(self, lost: Sequence[str]) -> list[date]:
         """From the beginning of the first month that is not finished on."""
@@ -123,8 +135,9 @@ class JQuantsFetch:
                     fetched.append(self._rows(listed, rows))  # may fail too: only then is the day complete
                     through = complete[-1]
                     self._num_days += len(complete)
-                    self._newest = rows.filter(pl.col("Date") == complete[-1])
-                if complete != batch:
+                    self._newest = rows.filter(pl.col("Date") == through)
+                    self._tell_of_holes(through)
+                if self._given_up:
                     return False
             return True
         finally:
@@ -132,24 +145,32 @@ class JQuantsFetch:
                 self._months.add(name, pl.concat(fetched), through)
 
     def _quotes(self, batch: list[date]) -> tuple[pl.DataFrame, list[date]]:
-        """Quotes of the batch, and the days of it that are complete."""
+        """Quotes of the batch, and those days of it that are complete; the others are asked for again another time."""
         try:
             rows = quotes(self._client, batch, self._months.codes)
         except PlanRangeError as plan:
             newest = self._newest_of(plan, batch[-1])
+            self._given_up = True
             batch = [day for day in batch if day <= newest]
             rows = quotes(self._client, batch, self._months.codes) if batch else pl.DataFrame(schema=QUOTES)
         known = set(rows["Date"])
-        while batch and batch[-1] not in known and self._today - batch[-1] < PUBLISHED_LATE:
-            self._note(f"no quotes of {batch[-1]} yet")
-            batch = batch[:-1]
-        if self._months.codes is None:
-            for day in batch:
-                if day not in known:
-                    self._note(
-                        f"no quotes of {day}, though a trading day; to ask again, delete {month_of(day)}.parquet"
-                    )
-        return rows.filter(pl.col("Date").is_in(batch)), batch
+        # Some stocks may have no quotes for years; all stocks together have some on each day that is published.
+        unknown = [day for day in batch if day not in known]
+        if self._months.codes is not None:
+            unknown = [
+                day for day in unknown if self._today - day < PUBLISHED_LATE and day > max(known, default=date.min)
+            ]
+            unknown = [day for day in batch if unknown and day >= unknown[0]]
+        self._unpublished += unknown
+        self._given_up |= len(self._unpublished) >= UNPUBLISHED
+        return rows, [day for day in batch if day not in unknown]
+
+    def _tell_of_holes(self, through: date) -> None:
+        """Days before one with quotes will have none any more."""
+        for day in self._unpublished:
+            if day < through:
+                self._note(f"no quotes of {day}, though a trading day; to ask again, delete {month_of(day)}.parquet")
+        self._unpublished = [day for day in self._unpublished if day > through]
 
     def _rows(self, listed: Listed, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows of the panel, quoted prices still; funds left out unless they are asked for."""
@@ -159,4 +180,5 @@ class JQuantsFetch:
         return named.rename(NAMES)
 
     def _note(self, text: str) -> None:
+        self._notes.append(text)
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

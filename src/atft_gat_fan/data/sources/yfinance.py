@@ -74,12 +74,12 @@ def history(ticker: str, first: date, last: date, patience: Patience, wait: Wait
             if failed >= patience.failed_tries:
                 raise UnreachableError(_one_line(error)) from error
             wait(patience.failed_seconds * 2 ** (failed - 1), f"{ticker}: {_one_line(error)}")
-        yfinance.data.YfData.cache_get.cache_clear()  # it keeps answers that are errors
 
 
 def _download(ticker: str, first: date, last: date) -> Any:
     # As errors, not as log lines and an empty frame.
     yfinance.config.debug.hide_exceptions = False
+    yfinance.data.YfData.cache_get.cache_clear()  # it keeps answers of past days, errors too
     return yfinance.Ticker(ticker).history(
         start=str(first), end=str(last + timedelta(days=1)), interval="1d", auto_adjust=False, actions=True, timeout=30
     )
