@@ -35,3 +35,19 @@ def test_the_newest_day_is_as_evaluated_and_needs_no_training_code(finished_run,
     assert 0.5 < facts["coverage"] <= 1
     assert facts["coverage"] == table.height / (table.height + sum(facts["left_out"].values()))
     assert facts["models"] == {str(finished_run.folder): facts["model"]}
+
+
+def test_the_model_holds_all_that_its_inputs_are_made_by(finished_run):
+    """Features and how they are made, normaliser, horizons, calendar, graph, fingerprint, switches, numerics."""
+    model = json.loads((finished_run.folder / "model" / "model.json").read_text())
+    data, training = model["data"], model["training"]
+    assert model["normalizer"]["feature_names"]
+    assert len(model["normalizer"]["mean"]) == len(model["normalizer"]["feature_names"])
+    assert (data["features"], data["standardise"], data["window"]) == ("derived", "zscore", 20)
+    assert data["columns"]["adj_close"] is None
+    assert (data["horizons"], data["exchange"]) == ([1, 2, 3, 5, 10], "XNYS")
+    assert {"lookback", "num_neighbours", "threshold", "refresh_days"} <= model["graph"].keys()
+    assert model["static_categories"]
+    assert training["plan"] == json.loads((finished_run.folder / "plan.json").read_text())
+    assert {"config", "source", "seed", "train_days", "valid_days", "best_step"} <= training.keys()
+    assert {"torch", "threads", "machine", "cpu", "onednn", "compiled", "chunks"} <= model["numerics"].keys()
