@@ -94,3 +94,26 @@ def test_nothing_but_weights_is_stored() -> None:
         "hidden.weight",
         "hidden.bias",
     }
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+@pytest.mark.parametrize("window", [w for w in WINDOWS if w > 3])
+def test_what_is_taken_is_what_main_holds(window: int, top_k: int) -> None:
+    x = series(window)
+    fan = FrequencyAdaptiveNorm(window, top_k, hidden_size=6).double()
+    taken, energy = fan.taken(x)
+    main, _ = fan.decompose(x)
+    assert taken.shape == energy.shape == (window // 2 + 1, *x.shape[1:])
+    assert (taken.sum(0) == top_k).all()
+    torch.testing.assert_close(energy.sum(0), x.square().sum(0), rtol=1e-12, atol=0)
+    torch.testing.assert_close((energy * taken).sum(0), main.square().sum(0), rtol=1e-12, atol=0)
+
+
+def test_the_frequency_of_a_planted_wave_is_the_one_taken() -> None:
+    time = torch.arange(20, dtype=torch.float64)
+    x = torch.stack([3 * torch.cos(2 * math.pi * k * time / 20 + 0.7) + 0.5 for k in range(1, 10)], dim=-1)
+    taken, energy = FrequencyAdaptiveNorm(20, 1, hidden_size=9).taken(x)
+    assert taken.long().argmax(0).tolist() == list(range(1, 10))
+    # Of a wave of amplitude 3 over a level of 0.5: 9 / 2 and 1 / 4 a day.
+    expected = torch.full((9,), 90 / 95, dtype=torch.float64)
+    torch.testing.assert_close((energy * taken).sum(0) / energy.sum(0), expected)

@@ -349,3 +349,26 @@ def test_gradients_are_those_of_the_temperature_of_the_forward_pass() -> None:
         attention.temperature = temperature_after
         gradients.append(torch.autograd.grad(y, x)[0])
     assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0])
+@pytest.mark.parametrize("chunk_size", [None, 4])
+def test_weights_are_what_the_output_is_made_of(temperature: float, chunk_size: int | None) -> None:
+    attention, neighbours, x = layer(chunk_size, temperature), random_neighbours(), features()
+    weights = attention.weights(x, neighbours)
+    assert weights.shape == (DAYS, STOCKS, HEADS, SLOTS)
+    torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]), rtol=0, atol=1e-14)
+    assert (weights.masked_select(~neighbours.mask.unsqueeze(2)) == 0).all()
+    assert (weights.masked_select(neighbours.mask.unsqueeze(2)) > 0).all()
+    day = torch.arange(DAYS).view(-1, 1, 1)
+    by_head = attention.projection(x).unflatten(-1, (HEADS, -1))[day, neighbours.index]
+    made = torch.einsum("dnhk,dnkhc->dnhc", weights, by_head).flatten(-2) + attention.bias
+    torch.testing.assert_close(attention(x, neighbours), made, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0])
+def test_gathered_is_the_same_function(temperature: float) -> None:
+    attention, neighbours = layer(temperature=temperature), random_neighbours()
+    torch.testing.assert_close(
+        attention.gathered(features(), neighbours), attention(features(), neighbours), rtol=1e-13, atol=1e-13
+    )

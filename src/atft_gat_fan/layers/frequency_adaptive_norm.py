@@ -72,6 +72,21 @@ class FrequencyAdaptiveNorm(nn.Module):
         close: Tensor = last - following <= relative_gap * last
         return close.view(x.shape[1:])
 
+    @torch.no_grad()
+    def taken(
+        self, x: Float[Tensor, "window *batch hidden"]
+    ) -> tuple[Bool[Tensor, "bins *batch hidden"], Float[Tensor, "bins *batch hidden"]]:
+        """Which bins `decompose` takes out, and the energy of every bin.
+
+        Bin k is the wave of period window / k days, bin 0 the constant. Energies of a window add up to its sum of
+        squares (Parseval); that of main is what lies in the bins taken.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            power = self._spectrum(self._series(x)).square().sum(0)
+            strongest = self._strongest(power)
+            energy = power * (_multiplicity(self.window) / self.window).to(power).unsqueeze(1)
+        return strongest.view(-1, *x.shape[1:]), energy.view(-1, *x.shape[1:])
+
     def _series(self, x: Tensor) -> Float[Tensor, "window series"]:
         return x.to(torch.promote_types(x.dtype, torch.float32)).flatten(1)
 
@@ -93,11 +108,15 @@ def _fourier_basis(window: int) -> tuple[Float[Tensor, "coefficients window"], F
     """rfft and irfft of one length as matrices, real parts first."""
     bins = torch.arange(window // 2 + 1, dtype=torch.float64)
     angle = 2 * math.pi / window * torch.outer(bins, torch.arange(window, dtype=torch.float64))
-    # Every bin stands for itself and its conjugate, save the constant and, for even lengths, the highest.
-    multiplicity = torch.full_like(bins, 2.0)
+    analysis = torch.cat([angle.cos(), -angle.sin()])
+    synthesis = (analysis * _multiplicity(window).repeat(2).unsqueeze(1)).t() / window
+    return analysis, synthesis.contiguous()
+
+
+def _multiplicity(window: int) -> Float[Tensor, " bins"]:
+    """Every bin stands for itself and its conjugate, save the constant and, for even lengths, the highest."""
+    multiplicity = torch.full((window // 2 + 1,), 2.0, dtype=torch.float64)
     multiplicity[0] = 1.0
     if window % 2 == 0:
         multiplicity[-1] = 1.0
-    analysis = torch.cat([angle.cos(), -angle.sin()])
-    synthesis = (analysis * multiplicity.repeat(2).unsqueeze(1)).t() / window
-    return analysis, synthesis.contiguous()
+    return multiplicity

@@ -57,15 +57,8 @@ class GraphAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "days stocks hidden"], neighbours: Neighbours
     ) -> Float[Tensor, "days stocks hidden"]:
-        days, stocks, hidden = x.shape
-        values = self.projection(x).view(days * stocks, self.num_heads, -1)
-        source = (values * self.attention_source).sum(-1)
-        target = (values * self.attention_target).sum(-1).view(days, stocks, -1)
-        edge = functional.linear(neighbours.edge, self.attention_edge).transpose(2, 3)
-        index = neighbours.index + stocks * torch.arange(days, device=x.device).view(-1, 1, 1)
-        # Autocast projects in bfloat16; weights and sums stay as the attention vectors are.
-        values, edge = values.to(source.dtype), edge.to(source.dtype)
-
+        days, _, hidden = x.shape
+        values, source, target, edge, index = self._projected(x, neighbours)
         chunk_size = self.chunk_size or max(1, CHUNK_LOGITS // (days * index.shape[-1] * self.num_heads))
         parts = zip(*(t.split(chunk_size, dim=1) for t in (target, edge, index, neighbours.mask)), strict=True)
         chunks = [
@@ -74,6 +67,40 @@ class GraphAttention(nn.Module):
         ]
         output: Tensor = torch.cat([chunk.view(days, -1, hidden) for chunk in chunks], dim=1) + self.bias
         return output
+
+    def weights(
+        self, x: Float[Tensor, "days stocks hidden"], neighbours: Neighbours
+    ) -> Float[Tensor, "days stocks heads neighbours"]:
+        """What `forward` weighs each neighbour by, to the bit: non-negative, of sum 1, 0 where masked."""
+        _, source, target, edge, index = self._projected(x, neighbours)
+        return self._alpha(source, target, edge, index, neighbours.mask)
+
+    def gathered(
+        self, x: Float[Tensor, "days stocks hidden"], neighbours: Neighbours
+    ) -> Float[Tensor, "days stocks hidden"]:
+        """`forward` to rounding, in operations that every exporter knows: all neighbours stand side by side."""
+        values, source, target, edge, index = self._projected(x, neighbours)
+        alpha = self._alpha(source, target, edge, index, neighbours.mask)
+        attended = torch.einsum("dnhk,dnkhc->dnhc", alpha, values[index])
+        output: Tensor = attended.flatten(-2) + self.bias
+        return output
+
+    def _projected(self, x: Tensor, neighbours: Neighbours) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Values and source logits of each row, a stock on a day; target and edge logits and rows of each query."""
+        days, stocks, _ = x.shape
+        values = self.projection(x).view(days * stocks, self.num_heads, -1)
+        source = (values * self.attention_source).sum(-1)
+        target = (values * self.attention_target).sum(-1).view(days, stocks, -1)
+        edge = functional.linear(neighbours.edge, self.attention_edge).transpose(2, 3)
+        index = neighbours.index + stocks * torch.arange(days, device=x.device).view(-1, 1, 1)
+        # Autocast projects in bfloat16; weights and sums stay as the attention vectors are.
+        return values.to(source.dtype), source, target, edge.to(source.dtype), index
+
+    def _alpha(self, source: Tensor, target: Tensor, edge: Tensor, index: Tensor, mask: Tensor) -> Tensor:
+        days, stocks = index.shape[:2]
+        by_query = (tensor.flatten(0, 1) for tensor in (target, edge, index, mask))
+        alpha, _ = _softmax_of_logits(source, *by_query, temperature=self.temperature)
+        return alpha.view(days, stocks, self.num_heads, -1)
 
 
 def attend_to_neighbours(
@@ -110,16 +137,10 @@ class _Attention(torch.autograd.Function):
         mask: Tensor,
         temperature: float,
     ) -> Tensor:
-        by_head = _rows_by_head(index, values.shape[1])
-        logits = source.flatten().index_select(0, by_head.flatten()).view_as(by_head)
-        logits = logits.add_(target.unsqueeze(-1)).add_(edge)
-        falls = logits <= 0
-        functional.leaky_relu_(logits, NEGATIVE_SLOPE)
-        if temperature != 1.0:
-            logits.div_(temperature)
-        alpha = torch.softmax(logits.masked_fill_(~mask.unsqueeze(1), float("-inf")), dim=-1)
+        alpha, falls = _softmax_of_logits(source, target, edge, index, mask, temperature=temperature)
         ctx.save_for_backward(values, alpha, falls, index)
         ctx.temperature = temperature
+        by_head = _rows_by_head(index, values.shape[1])
         attended = _weighted_sums(values, by_head.flatten(0, 1), alpha.flatten(0, 1))
         return attended.view(*target.shape, values.shape[-1])
 
@@ -151,6 +172,27 @@ class _Attention(torch.autograd.Function):
         )
         to_values = to_values.view(num_heads, num_rows, head_size).transpose(0, 1)
         return to_values, to_source, to_logits.sum(-1), to_logits, None, None, None
+
+
+def _softmax_of_logits(
+    source: Float[Tensor, "rows heads"],
+    target: Float[Tensor, "queries heads"],
+    edge: Float[Tensor, "queries heads neighbours"],
+    index: Int[Tensor, "queries neighbours"],
+    mask: Bool[Tensor, "queries neighbours"],
+    *,
+    temperature: float,
+) -> tuple[Float[Tensor, "queries heads neighbours"], Bool[Tensor, "queries heads neighbours"]]:
+    """The weights, and where the logits fall on the slope of LeakyReLU."""
+    by_head = _rows_by_head(index, source.shape[1])
+    logits = source.flatten().index_select(0, by_head.flatten()).view_as(by_head)
+    logits = logits.add_(target.unsqueeze(-1)).add_(edge)
+    falls = logits <= 0
+    functional.leaky_relu_(logits, NEGATIVE_SLOPE)
+    if temperature != 1.0:
+        logits.div_(temperature)
+    alpha = torch.softmax(logits.masked_fill_(~mask.unsqueeze(1), float("-inf")), dim=-1)
+    return alpha, falls
 
 
 def _rows_by_head(index: Int[Tensor, "queries neighbours"], num_heads: int) -> Int[Tensor, "queries heads neighbours"]:
