@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
-from atft_gat_fan.cli import data, results, train, validate
+from atft_gat_fan.cli import data, explain, export, results, train, validate
 
 app = typer.Typer(
     name="atft",
@@ -17,6 +17,8 @@ app = typer.Typer(
 train.register(app)
 results.register(app)
 validate.register(app)
+explain.register(app)
+export.register(app)
 app.add_typer(data.app, name="data")
 
 

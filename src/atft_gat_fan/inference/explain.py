@@ -6,6 +6,7 @@ None of these weights says what causes a return, nor what a score would be witho
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,10 @@ neighbours counts n. Of a day: the rank correlation, over all edges between two 
 absolute correlation that made the edge."""
 
 
+MEASURED = ("variable_weights", "attention", "taken", "energy", "removed")
+"""What is kept of every stock, and of which `Explanation` has the moments."""
+
+
 @dataclass(frozen=True)
 class Links:
     """The neighbours of each stock of a day, as positions among its stocks; slot 0 is the stock itself."""
@@ -42,7 +47,7 @@ class Links:
 
 @dataclass(frozen=True)
 class DayExplanation:
-    """One day, all of its stocks. Shares and weights are fractions of 1; nothing is missing (absent stocks are left out).
+    """One day, all stocks that are present. Shares and weights are fractions of 1; no value is missing.
 
     `stocks` are positions in the store; `scores` what `predict` gives, to the bit. `variable_weights` are those of the
     day itself, `attention` has the oldest lag first. `taken` is the share of a stock's latent channels whose frequency
@@ -185,7 +190,7 @@ def _array(tensor: Tensor) -> FloatArray:
     return tensor.double().cpu().numpy()
 
 
-def _reduced(day: DayExplanation) -> dict[str, object]:
+def _reduced(day: DayExplanation) -> dict[str, Any]:
     """Mean and spread over the stocks."""
 
     def moments(values: FloatArray | None) -> tuple[FloatArray, FloatArray] | None:
@@ -194,9 +199,7 @@ def _reduced(day: DayExplanation) -> dict[str, object]:
     return {
         "num_stocks": len(day.stocks),
         "removed_by_channel": day.removed_by_channel,
-        **{
-            name: moments(getattr(day, name)) for name in ("variable_weights", "attention", "taken", "energy", "removed")
-        },
+        **{name: moments(getattr(day, name)) for name in MEASURED},
         "graph": None if day.links is None else _graph_facts(day.links),
     }
 

@@ -60,7 +60,7 @@ class GraphAttention(nn.Module):
         days, _, hidden = x.shape
         values, source, target, edge, index = self._projected(x, neighbours)
         chunk_size = self.chunk_size or max(1, CHUNK_LOGITS // (days * index.shape[-1] * self.num_heads))
-        parts = zip(*(t.split(chunk_size, dim=1) for t in (target, edge, index, neighbours.mask)), strict=True)
+        parts = zip(*(torch.split(t, chunk_size, dim=1) for t in (target, edge, index, neighbours.mask)), strict=True)
         chunks = [
             attend_to_neighbours(values, source, *(t.flatten(0, 1) for t in part), temperature=self.temperature)
             for part in parts
