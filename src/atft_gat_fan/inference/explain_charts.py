@@ -49,7 +49,7 @@ def permutation_chart(explained: Explained) -> Chart:
     title, found = "What the ranking depends on", explained.permutation
     if found is None:
         return Chart(
-            title, "Not measured: `atft explain --permutation` exchanges features between stocks and scores again."
+            title, "Not measured: with --permutation, features are exchanged between stocks and the days scored again."
         )
     names, horizon = explained.names.features, explained.names.horizon_names[0]
     if found.num_labelled < 2:
@@ -109,7 +109,8 @@ def attention_charts(explained: Explained) -> list[Chart]:
         ),
         Chart(
             "Attention by lag over time",
-            "A row a lag, from the predicted day (0) down to the oldest; mean over the stocks of each day.",
+            "A row a lag, from the predicted day (0) down to the oldest; mean over the stocks of each day. Colours go from "
+            "the smallest value shown to the largest.",
             heat_map(
                 names.lags[::-1],
                 explained.over_time.days,
@@ -240,7 +241,7 @@ def stock_charts(explained: Explained) -> list[Chart]:
         ),
         Chart(
             "Selection weights beside the universe's",
-            "Filled: this stock; hollow: the mean of the day's stocks.",
+            "Square: this stock; tick: the mean of the day's stocks.",
             _weights(names.features, own, universe, heaviest),
             wide=False,
         ),
