@@ -109,8 +109,8 @@ def attention_charts(explained: Explained) -> list[Chart]:
         ),
         Chart(
             "Attention by lag over time",
-            "A row a lag, from the predicted day (0) down to the oldest; mean over the stocks of each day. Colours go from "
-            "the smallest value shown to the largest.",
+            "A row a lag, from the predicted day (0) down to the oldest; mean over the stocks of each day. Colours go "
+            "from the smallest value shown to the largest.",
             heat_map(
                 names.lags[::-1],
                 explained.over_time.days,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from atft_gat_fan.errors import DataError, Problem, StorageError
-from atft_gat_fan.inference.bundle import Bundle, apply_numerics, load_bundle
+from atft_gat_fan.inference.bundle import Bundle, apply_numerics
 from atft_gat_fan.inference.explain import DayExplanation, Explanation, explain_days
 from atft_gat_fan.inference.explain_report import build_page
 from atft_gat_fan.inference.explanation_files import (
@@ -26,9 +26,10 @@ from atft_gat_fan.inference.explanation_files import (
 from atft_gat_fan.inference.permutation import PermutationImportance, permutation_importance
 from atft_gat_fan.inference.score_table import write_table
 from atft_gat_fan.inference.stock_explanation import StockExplanation, explain_stock
+from atft_gat_fan.runs.members import load_members
 from atft_gat_fan.runs.model_data import ModelData, open_model_data
 from atft_gat_fan.runs.process import prepare_process
-from atft_gat_fan.runs.run_files import BUNDLE, write_json, write_text
+from atft_gat_fan.runs.run_files import write_json, write_text
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.signals import StopSignals
 
@@ -64,11 +65,12 @@ def explain(request: Request, console: Console) -> dict[str, Any]:
     Of the data no day after `request.day` is used, save for the returns that permutation importance is judged by.
     Raises StorageError without a trained model, DataError for a day or a stock that is not in the data.
     """
-    bundle = load_bundle(request.run / BUNDLE)
+    member = load_members([request.run])[0]
+    bundle = member.bundle
     prepare_process(bundle.numerics["threads"])  # as `predict`: its bits come out again
     apply_numerics(bundle, console.print)
     with StopSignals() as signals, Stages(console, signals) as stages:
-        data = open_model_data(bundle, request.source, stages)
+        data = open_model_data(member, request.source, stages)
         days = data.days_up_to(request.day, request.days)
         position = None if request.code is None else _position(data, int(days[-1]), request.code)
         if data.batches.graph is not None:

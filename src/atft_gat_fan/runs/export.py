@@ -10,13 +10,14 @@ from rich.console import Console
 
 from atft_gat_fan.data.durable_files import replace_durably
 from atft_gat_fan.errors import DataError, GateError, Problem, StorageError
-from atft_gat_fan.inference.bundle import Bundle, apply_numerics, load_bundle
+from atft_gat_fan.inference.bundle import Bundle, apply_numerics
 from atft_gat_fan.inference.export import export, exported_inputs
 from atft_gat_fan.inference.export_check import TOLERANCE, Parity, parity, runner
 from atft_gat_fan.inference.export_description import SUFFIXES, Format, describe
+from atft_gat_fan.runs.members import load_members
 from atft_gat_fan.runs.model_data import ModelData, open_model_data
 from atft_gat_fan.runs.process import prepare_process
-from atft_gat_fan.runs.run_files import BUNDLE, write_json
+from atft_gat_fan.runs.run_files import write_json
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.signals import StopSignals
 
@@ -36,14 +37,15 @@ def export_run(
     must agree with the model. Raises GateError where it does not, ConfigError where a package is missing, StorageError
     without a trained model, and what reading data raises. Nothing is written then.
     """
-    bundle = load_bundle(run / BUNDLE)
+    member = load_members([run])[0]
+    bundle = member.bundle
     prepare_process(bundle.numerics["threads"])
     apply_numerics(bundle, console.print)
     if form is None:
         form = "torch" if out is not None and out.suffix == SUFFIXES["torch"] else "onnx"
     out = out or run / "export" / f"model{SUFFIXES[form]}"
     with StopSignals() as signals, Stages(console, signals) as stages:
-        data = open_model_data(bundle, source, stages)
+        data = open_model_data(member, source, stages)
         days = _checked_days(data)
         normalizer = bundle.normalizer.aligned_to(data.store.feature_names)
         stages(f"export to {form}", 0.0)
