@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from atft_gat_fan.evaluation.charts import VariablesOverTime
 from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, EvaluationData, evaluate
 from atft_gat_fan.evaluation.report import ReportInputs, build_report
 
@@ -57,6 +58,9 @@ def full_inputs(**changes: Any) -> ReportInputs:
         warnings=[f"warning {HOSTILE}"],
         config={"seed": 42, "model": {"name": HOSTILE, "fan": {"enabled": True}}},
         variable_weights={f"feature {HOSTILE}": 0.7, "KMID": 0.3},
+        variables_over_time=VariablesOverTime(
+            np.datetime64("2021-11-20") + 7 * np.arange(4), np.tile([0.6, 0.4], (4, 1))
+        ),
         attention=np.full(20, 0.05),
         commands=[f"atft train data.source={HOSTILE}"],
     )
@@ -116,13 +120,14 @@ def test_every_section_is_there_and_the_markup_is_balanced(page: str) -> None:
         "Validation RankIC by epoch",
         "Learning rate",
         "What the model looks at",
+        "What the model looks at, over time",
         "How far back it looks",
         "Spread of the scores",
         "Unknown labels",
         "model.fan.enabled",
     ):
         assert title in parsed.text, title
-    assert parsed.tags.count("svg") == 12
+    assert parsed.tags.count("svg") == 13
     assert "epoch 2 were kept" in parsed.text
 
 

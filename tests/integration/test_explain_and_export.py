@@ -15,7 +15,8 @@ from atft_gat_fan.inference.export_check import Parity
 from atft_gat_fan.runs import export as export_module
 from atft_gat_fan.runs.explain import Request, explain
 from atft_gat_fan.runs.export import export_run
-from atft_gat_fan.runs.run_files import PREDICTIONS
+from atft_gat_fan.runs.run_files import PREDICTIONS, read_metrics
+from atft_gat_fan.runs.scores import STRETCH, variables_over_time
 from atft_gat_fan.runs.train import train
 
 QUIET = Console(quiet=True)
@@ -42,6 +43,16 @@ def test_the_explained_scores_are_the_evaluated_ones_to_the_bit(finished_run, da
     assert stock["rank"]["1d"] == evaluated.filter(code=code)["rank_1d"].item()
     metadata = pl.read_parquet_metadata(tmp_path / "out" / "explanation.parquet")
     assert metadata["model"] == json.loads((tmp_path / "out" / "explanation.json").read_text())["model"]
+
+
+def test_the_report_shows_the_weights_over_time(finished_run) -> None:
+    found = variables_over_time(finished_run.folder, "test")
+    metrics = read_metrics(finished_run.folder)["test"]
+    assert found.weights.shape == (-(-metrics["days"] // STRETCH), len(metrics["variable_importance"]))
+    np.testing.assert_allclose(found.weights.sum(axis=1), 1.0, atol=1e-6)
+    # Stretches weigh alike here and stock-days there.
+    np.testing.assert_allclose(found.weights.mean(axis=0), list(metrics["variable_importance"].values()), atol=0.02)
+    assert "What the model looks at, over time" in (finished_run.folder / "report.html").read_text()
 
 
 def test_a_panel_that_ends_on_the_day_explains_it_alike(finished_run, panel, day: date, tmp_path: Path) -> None:

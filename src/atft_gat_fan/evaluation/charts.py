@@ -1,6 +1,7 @@
 """The figures of a run's report: what it predicts and what that earns, and what it looks at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from atft_gat_fan.evaluation.verdict import basis_points, title_of
 from atft_gat_fan.metrics.portfolio import BASIS_POINT, cumulative, drawdown
 from atft_gat_fan.metrics.rank_ic import mean
 from atft_gat_fan.reporting import figures
+from atft_gat_fan.reporting.heat_maps import heat_map
 from atft_gat_fan.reporting.numbers import compact, fixed, percent
 from atft_gat_fan.reporting.page import Chart
 from atft_gat_fan.reporting.theme import ACCENT, ACCENT_SOFT, DASHES, GREYS, HALF_WIDTH
@@ -21,6 +23,15 @@ ROLLING_DAYS = 63
 TOP_VARIABLES = 20
 
 FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class VariablesOverTime:
+    """Mean selection weights over stretches of days, each named by its first."""
+
+    days: NDArray[np.datetime64]
+    weights: Float[FloatArray, "days features"]
+    """In the order of the features; finite."""
 
 
 def ranking_charts(evaluation: Evaluation) -> list[Chart]:
@@ -108,6 +119,26 @@ def importance_chart(weights: Mapping[str, float]) -> Chart:
             reference=even,
         ),
         wide=False,
+    )
+
+
+def variables_over_time_chart(names: Sequence[str], found: VariablesOverTime | None) -> Chart:
+    """The same variables as `importance_chart`, from stretch to stretch of the days."""
+    title = "What the model looks at, over time"
+    if found is None or len(found.days) < 2 or found.weights.shape[1] != len(names):
+        return Chart(title, "Selection weights were not recorded over time; atft evaluate records them.")
+    means = dict(zip(names, found.weights.mean(axis=0).tolist(), strict=True))
+    ranked = sorted(range(len(names)), key=lambda place: (-means[names[place]], names[place]))[:TOP_VARIABLES]
+    return Chart(
+        title,
+        "Mean selection weight week by week, with its mean at the right; the stronger the colour, the larger. "
+        "Neighbours and single stocks: atft explain.",
+        heat_map(
+            [names[place] for place in ranked],
+            found.days,
+            found.weights[:, ranked].T,
+            label="Selection weights of variables over time",
+        ),
     )
 
 

@@ -10,11 +10,13 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from atft_gat_fan.evaluation.charts import (
+    VariablesOverTime,
     attention_chart,
     dispersion_chart,
     importance_chart,
     portfolio_charts,
     ranking_charts,
+    variables_over_time_chart,
 )
 from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, name_of
 from atft_gat_fan.evaluation.training_charts import training_charts
@@ -51,6 +53,8 @@ class ReportInputs:
     """The resolved configuration."""
     variable_weights: Mapping[str, float] = field(default_factory=dict)
     """Mean selection weight by feature name."""
+    variables_over_time: VariablesOverTime | None = None
+    """Of the same features in the same order."""
     attention: Float[NDArray[np.floating], " window"] | None = None
     commands: Sequence[str] = ()
     """Commands that make this run again."""
@@ -88,6 +92,7 @@ def build_report(inputs: ReportInputs) -> str:
         portfolio=portfolio_charts(evaluation),
         training=training_charts(inputs.events, evaluation.horizons),
         importance=importance_chart(inputs.variable_weights),
+        over_time=variables_over_time_chart(list(inputs.variable_weights), inputs.variables_over_time),
         inside=[attention_chart(inputs.attention), dispersion_chart(evaluation)],
         data_facts=[Fact(name, _readable(value)) for name, value in inputs.data.items()],
         missing_labels=[(name, percent(share, 1)) for name, share in metrics["label_missing_share"].items()],

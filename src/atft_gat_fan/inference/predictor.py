@@ -21,12 +21,14 @@ class Prediction:
     """Scores of some panel days and what the network looked at.
 
     `scores` [days, stocks, horizons] float32, NaN where a stock was absent. `variable_weights` [features] and
-    `attention` [window], each of sum 1, are means over the scored stock-days (oldest lag first).
+    `attention` [window], each of sum 1, are means over the scored stock-days (oldest lag first);
+    `variable_weights_by_day` over the stocks of each day, NaN on a day without any.
     """
 
     scores: Float[NDArray[np.float32], "days stocks horizons"]
     variable_weights: Float[NDArray[np.float64], " features"]
     attention: Float[NDArray[np.float64], " window"]
+    variable_weights_by_day: Float[NDArray[np.float64], "days features"]
 
 
 def predict_days(
@@ -66,6 +68,7 @@ def _predict_days(
 ) -> Prediction:
     scores = np.full((len(days), len(batches.store.codes), len(model.spec.horizons)), np.nan, dtype=np.float32)
     variables = np.zeros(model.spec.num_features)
+    by_day = np.full((len(days), model.spec.num_features), np.nan)
     attention = np.zeros(model.spec.window)
     stock_days = 0
     with torch.inference_mode():
@@ -74,8 +77,10 @@ def _predict_days(
             if len(stocks):
                 forecast = model.forecast(batches.to_device(batches.canonical(day), device))
                 scores[row, stocks] = forecast.point[0].cpu().numpy()
-                variables += forecast.variable_weights[-1].double().sum(0).cpu().numpy()
+                weights = forecast.variable_weights[-1].double().sum(0).cpu().numpy()
+                variables += weights
+                by_day[row] = weights / len(stocks)
                 attention += forecast.attention[0].double().sum(0).cpu().numpy()
                 stock_days += len(stocks)
             progress((row + 1) / len(days))
-    return Prediction(scores, variables / max(stock_days, 1), attention / max(stock_days, 1))
+    return Prediction(scores, variables / max(stock_days, 1), attention / max(stock_days, 1), by_day)

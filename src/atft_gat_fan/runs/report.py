@@ -13,7 +13,7 @@ from atft_gat_fan.evaluation.report import ReportInputs, build_report
 from atft_gat_fan.inference.bundle import load_bundle
 from atft_gat_fan.runs.assembly import Assembly, Report, assemble
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, REPORT, read_events, read_metrics, write_text
-from atft_gat_fan.runs.scores import evaluations_of
+from atft_gat_fan.runs.scores import evaluations_of, variables_over_time
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.signals import StopSignals
 
@@ -42,6 +42,7 @@ def write_report(run: Path, assembly: Assembly, evaluation: Evaluation, report: 
             warnings=assembly.store.metadata["warnings"],
             config=assembly.config.model_dump(mode="json"),
             variable_weights=metrics["test"]["variable_importance"],
+            variables_over_time=variables_over_time(run, "test"),
             attention=np.array(metrics["test"]["attention_by_lag"]),
             commands=[f"atft train config={(run / CONFIG).resolve()} run.dir=runs/{run.name}-again"],
         )

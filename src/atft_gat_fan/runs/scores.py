@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from atft_gat_fan.data.durable_files import strict_json
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.data.store import Store
+from atft_gat_fan.errors import StorageError
 from atft_gat_fan.evaluation.baselines import BaselineData, Baselines, LightGBMParams, baseline_scores
+from atft_gat_fan.evaluation.charts import VariablesOverTime
 from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, EvaluationData, evaluate
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.inference.score_table import read_table, score_table, scores_of, write_table
@@ -24,9 +26,12 @@ from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.runs.assembly import Assembly, Report
 from atft_gat_fan.runs.process import device_of
 from atft_gat_fan.runs.run_files import BASELINES, PREDICTIONS, read_metrics, write_metrics
+from atft_gat_fan.untrusted import parse_json
 
-MADE_FROM, FACTS = "made_from", "facts"
+MADE_FROM, FACTS, OVER_TIME = "made_from", "facts", "over_time"
 """Keys of a table's footer."""
+STRETCH = 5
+"""Trading days that what the model looked at is averaged over: a week."""
 SPLITS: tuple[Literal["valid", "test"], ...] = ("valid", "test")
 
 
@@ -72,6 +77,7 @@ def _write_predictions(run: Path, assembly: Assembly, model: ATFT_GAT_FAN, repor
     """The model's scores of each split, and what it looked at for them."""
     store, config = assembly.store, assembly.config
     looked_at: dict[str, Any] = {}
+    over_time: dict[str, Any] = {}
     tables = []
     for split in SPLITS:
         days = getattr(assembly.split, split)
@@ -85,7 +91,38 @@ def _write_predictions(run: Path, assembly: Assembly, model: ATFT_GAT_FAN, repor
             ),
             "attention_by_lag": prediction.attention.tolist(),
         }
-    write_table(pl.concat(tables), run / PREDICTIONS, _notes(made_from, looked_at))
+        over_time[split] = _by_stretch(store.days[days], prediction.variable_weights_by_day)
+    notes = _notes(made_from, looked_at) | {OVER_TIME: strict_json(over_time)}
+    write_table(pl.concat(tables), run / PREDICTIONS, notes)
+
+
+def _by_stretch(days: NDArray[np.datetime64], weights: NDArray[np.float64]) -> dict[str, Any]:
+    """The first day of each stretch of days, and the mean weights over its days that have any."""
+    starts = range(0, len(days), STRETCH)
+    means = [weights[start : start + STRETCH] for start in starts]
+    known = [stretch[np.isfinite(stretch).all(axis=1)] for stretch in means]
+    return {
+        "days": [str(days[start]) for start, stretch in zip(starts, known, strict=True) if len(stretch)],
+        "variable_weights": [stretch.mean(axis=0).tolist() for stretch in known if len(stretch)],
+    }
+
+
+def variables_over_time(run: Path, split: str) -> VariablesOverTime | None:
+    """Selection weights over the split's days; None where an earlier release left none. Raises StorageError."""
+    try:
+        recorded = pl.read_parquet_metadata(run / PREDICTIONS).get(OVER_TIME)
+        if recorded is None:
+            return None
+        body = parse_json(recorded.encode())[split]
+        found = VariablesOverTime(
+            days=np.array(body["days"], dtype="datetime64[D]"), weights=np.array(body["variable_weights"], dtype=float)
+        )
+        if found.weights.ndim != 2 or len(found.days) != len(found.weights) or not np.isfinite(found.weights).all():
+            raise ValueError("weights that are not one row a day")
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        message = f"{run / PREDICTIONS}: expected what the model looked at, found {error}; run `atft evaluate`"
+        raise StorageError(message) from error
+    return found
 
 
 def evaluations_of(run: Path, assembly: Assembly, report: Report) -> dict[str, Evaluation]:
