@@ -50,7 +50,8 @@ def test_every_package_that_is_imported_is_declared():
     modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module is not None]
     imported = {module.split(".")[0] for module in modules}
-    declared = {canonical(name) for name in [*project()["dependencies"], "wandb", "atft-gat-fan"]}
+    extras = [name for extra, names in project()["optional-dependencies"].items() if extra != "dev" for name in names]
+    declared = {canonical(name) for name in [*project()["dependencies"], *extras, "atft-gat-fan"]}
     undeclared = {
         name for name in imported if name in providers and not {canonical(d) for d in providers[name]} & declared
     }
