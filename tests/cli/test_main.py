@@ -77,7 +77,9 @@ def test_a_bad_configuration_ends_before_torch_is_loaded() -> None:
         (["predict", "x", "--out", "y"], 2, "--data"),
         (["predict", "x", "--data", "s", "--out", "y", "--date", "2012-01-01", "--to", "2012-01-02"], 2, "found both"),
         (["predict", "x", "--data", "s", "--out", "y", "--from", "2012-01-03", "--to", "2012-01-02"], 2, "before --to"),
-        (["predict", "x", "--data", "s", "--out", "y", "--date", "yesterday"], 2, "--date"),
+        (["predict", "x", "--data", "s", "--out", "y", "--date", "yesterday"], 2, "expected newest or a day such as"),
+        (["predict", "x", "--data", "s", "--out", "y", "--date", "newest", "--to", "2012-01-02"], 2, "found both"),
+        (["predict", "--data", "s", "--out", "y"], 2, "Missing argument 'RUN..."),
         (["data", "build", "x"], 2, "--out"),
     ],
 )

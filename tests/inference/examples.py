@@ -68,11 +68,14 @@ NORMALIZER = Normalizer(
 )
 
 
-def batches(panel: Store, normalizer: Normalizer = NORMALIZER, *, graph: bool = True) -> DayBatches:
+def batches(
+    panel: Store, normalizer: Normalizer = NORMALIZER, *, graph: bool = True, covariates: int = 2
+) -> DayBatches:
     """As `predict` has them: raw features, normalised when they are put on the device."""
     neighbours = build_graph(panel.column("returns"), panel.days, panel.static, GRAPH, present=panel.column("present"))
     calendar = np.stack([panel.days.astype(int) % 5, panel.days.astype(int) % 7], axis=1).astype(np.float32) / 5
-    return DayBatches(StreamedPanel(panel, normalizer), neighbours if graph else None, calendar, WINDOW)
+    known = np.ascontiguousarray(calendar[:, :covariates])
+    return DayBatches(StreamedPanel(panel, normalizer), neighbours if graph else None, known, WINDOW)
 
 
 def network(seed: int = 0, **changes: Any) -> ATFT_GAT_FAN:

@@ -102,7 +102,7 @@ def test_a_file_that_does_not_agree_is_not_written(finished_run, tmp_path: Path,
     monkeypatch.setattr(export_module, "runner", lambda *args: None)
     facts = export_run(finished_run.folder, None, tmp_path / "model.onnx", None, QUIET)
     assert facts["compared"] is False
-    assert "pip install onnxruntime" in facts["why"]
+    assert "onnxruntime" in facts["why"]
     assert json.loads((tmp_path / "model.onnx.json").read_text())["parity"] is None
 
 
@@ -139,9 +139,8 @@ def test_permutation_finds_the_features_that_move_a_planted_market(tmp_path: Pat
     moves = {name: entry["rank_change"]["1d"] for name, entry in found["features"].items()}
     print(f"\nRankIC {found['rank_ic']['1d']:.3f}, drops {drops}")
     assert set(drops) == {"slow_1", "slow_2", "news", "coverage", "wave", "line"}
-    noise = [value for name, value in moves.items() if not name.startswith("slow")]
-    assert min(moves["slow_1"], moves["slow_2"]) > 2 * max(noise)
-    assert max(drops["slow_1"], drops["slow_2"]) > 0.05
-    assert np.mean([drops["slow_1"], drops["slow_2"]]) > 2 * max(
-        abs(value) for name, value in drops.items() if not name.startswith("slow")
-    )
+    for measure in (drops, moves):
+        assert sorted(measure, key=measure.__getitem__)[:-3:-1] == ["slow_1", "slow_2"]
+        noise = max(abs(value) for name, value in measure.items() if not name.startswith("slow"))
+        assert measure["slow_1"] > 3 * noise
+        assert measure["slow_2"] > 1.5 * noise, "the square of it moves returns, which is harder to learn"

@@ -106,7 +106,10 @@ def _facts(out: Path, nbytes: int, bundle: Bundle, found: list[Parity] | None) -
         "compared": found is not None,
     }
     if found is None:
-        return {**facts, "why": "onnxruntime is not installed: pip install onnxruntime to have the file compared"}
+        return {
+            **facts,
+            "why": "onnxruntime is not installed: pip install 'atft-gat-fan[onnx]' to have the file compared",
+        }
     return {
         **facts,
         "days": [day.date for day in found],
