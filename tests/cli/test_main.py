@@ -33,7 +33,9 @@ def test_help_is_instant() -> None:
     assert min(taken) < 0.5
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["data", "build", "--help"], ["predict", "-h"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["data", "build", "--help"], ["predict", "-h"], ["monitor", "-h"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     program = (
         "import sys; from atft_gat_fan.cli.main import app\n"
@@ -77,6 +79,10 @@ def test_a_bad_configuration_ends_before_torch_is_loaded() -> None:
         (["predict", "x", "--data", "s", "--out", "y", "--from", "2012-01-03", "--to", "2012-01-02"], 2, "before --to"),
         (["predict", "x", "--data", "s", "--out", "y", "--date", "yesterday"], 2, "--date"),
         (["data", "build", "x"], 2, "--out"),
+        (["monitor", "x"], 2, "--data"),
+        (["monitor", "x", "--data", "s", "--fail-on", "pssi>1"], 78, "did you mean psi?"),
+        (["monitor", "x", "--data", "s", "seed=1"], 78, "expected keys of monitor"),
+        (["monitor", "x", "--data", "s"], 74, "expected a trained model"),
     ],
 )
 def test_what_a_user_can_get_wrong_has_its_exit_code(
