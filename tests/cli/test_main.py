@@ -34,7 +34,8 @@ def test_help_is_instant() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["data", "fetch", "jquants", "--help"], ["predict", "-h"]]
+    "arguments",
+    [["--help"], ["train", "--help"], ["data", "fetch", "jquants", "--help"], ["predict", "-h"], ["monitor", "-h"]],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     program = (
@@ -81,6 +82,10 @@ def test_a_bad_configuration_ends_before_torch_is_loaded() -> None:
         (["predict", "x", "--data", "s", "--out", "y", "--date", "newest", "--to", "2012-01-02"], 2, "found both"),
         (["predict", "--data", "s", "--out", "y"], 2, "Missing argument 'RUN..."),
         (["data", "build", "x"], 2, "--out"),
+        (["monitor", "x"], 2, "--data"),
+        (["monitor", "x", "--data", "s", "--fail-on", "pssi>1"], 78, "did you mean psi?"),
+        (["monitor", "x", "--data", "s", "seed=1"], 78, "expected keys of monitor"),
+        (["monitor", "x", "--data", "s"], 74, "expected a trained model"),
     ],
 )
 def test_what_a_user_can_get_wrong_has_its_exit_code(

@@ -52,7 +52,7 @@ def detail_tables(result: MonitorResult) -> Iterator[Table]:
 def _family_table(title: str, shifts: tuple[ShiftResult, ...], result: MonitorResult) -> Table:
     columns = (
         "", "alarm since", "PSI", "KS", "Wasserstein", "PSI, short", "KS, short", "Wasserstein, short", "missing",
-        "validation",
+        "validation", "alarm above",
     )  # fmt: skip
     rows = tuple(
         (
@@ -65,6 +65,7 @@ def _family_table(title: str, shifts: tuple[ShiftResult, ...], result: MonitorRe
             ),
             percent(shift.nan_share, 1),
             percent(shift.reference_nan_share, 1),
+            percent(shift.nan_threshold, 1),
         )
         for shift in shifts[:MOST_NAMES]
     )
