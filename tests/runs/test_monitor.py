@@ -84,6 +84,13 @@ def test_gates_are_checked(result: MonitorResult) -> None:
     assert [gate.failed for gate in result.gates] == [False, True]
 
 
+@pytest.fixture
+def without_page(result: MonitorResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page was looked at once, and takes longer than the rest."""
+    monkeypatch.setattr("atft_gat_fan.runs.monitor.build_dashboard", lambda result, history: "")
+
+
+@pytest.mark.usefixtures("without_page")
 def test_the_history_grows_by_a_run_and_not_by_days_it_had(folder: Path, result: MonitorResult) -> None:
     before = pl.read_parquet(folder / "run" / "monitor" / "history.parquet")
     again = monitored(folder)
@@ -94,6 +101,7 @@ def test_the_history_grows_by_a_run_and_not_by_days_it_had(folder: Path, result:
     assert again.memory.now.peak_bytes >= again.memory.now.post_step_min_bytes > 0
 
 
+@pytest.mark.usefixtures("without_page")
 def test_what_is_to_come_changes_no_day_before(folder: Path, result: MonitorResult, panel: pl.DataFrame) -> None:
     days = panel["Date"].unique().sort()
     later = pl.col("Date") > days[-11]
@@ -110,6 +118,7 @@ def test_what_is_to_come_changes_no_day_before(folder: Path, result: MonitorResu
     assert other.rank_ic["1d"].daily[:10] == result.rank_ic["1d"].daily[:10]
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_vendor_who_changes_the_unit_of_volume_is_seen(folder: Path, panel: pl.DataFrame) -> None:
     days = panel["Date"].unique().sort()
     changed = pl.when(pl.col("Date") > days[-6]).then(pl.col("Volume") * 1000).otherwise(pl.col("Volume"))
@@ -121,6 +130,7 @@ def test_a_vendor_who_changes_the_unit_of_volume_is_seen(folder: Path, panel: pl
     assert any(alarm.name == "VMA_20" and alarm.what == "raw_features" for alarm in found.alarms)
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_bundle_without_a_reference_gets_one_by_evaluating(folder: Path, result: MonitorResult) -> None:
     kept = {
         name: (folder / "run" / "model" / name).read_bytes() for name in ("reference.json", "reference.safetensors")

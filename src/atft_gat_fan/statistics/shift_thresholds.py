@@ -12,8 +12,9 @@ other is thereby in c; a rolling window makes alarms come in runs, and does not 
 
 Extrapolated, because some hundred days show no tail of one in a thousand:
 - c is that of the Gumbel distribution with the mean and deviation of the largest (Gumbel 1958).
-- The deviation of a name is known only as well as its days are independent of each other. Thresholds are mean +
-  deviation times the quantile of Student's t with as many degrees (less one), at the tail of c.
+- The deviation of a name is known only as well as its days are independent of each other, and as the windows do not
+  share them. Thresholds are mean + deviation times the quantile, at the tail of c, of Student's t with half as many
+  degrees as there are independent days, times V / (V + w).
 - Windows drawn from V days are nearer to each other than to days to come, the squares of their distances by about
   1 / (1 + w / V) for windows of w days; the statistics are scaled for that.
 
@@ -43,6 +44,8 @@ _SQUARED = np.array([1.0, 0.5, 0.5])
 """Powers of a variance that the statistics are like."""
 LEAST = np.array([0.01, 0.02, 0.05])
 """Thresholds are not below these: a shift so small does not matter, however sure one may be of it."""
+LEAST_DEGREES = 1.5
+"""Of Student's t: with one, thresholds would be beyond anything."""
 _CHUNK = 4_000_000
 """Histogram cells at once."""
 _LEAST_SPREAD = 1e-12
@@ -107,7 +110,9 @@ def calibrated_thresholds(
                 compared_with, np.tensordot(weight, cells, axes=1), reference.edges[names], reference.deviation[names]
             )
     drawn *= scale[:, None, None, :]
-    return _family_wise(drawn, effective_days(reference.counts, 2 * block_length), rate)
+    effective = effective_days(reference.counts, 2 * block_length)
+    fresh = np.array([num_days / (num_days + window) for window in windows])
+    return _family_wise(drawn, np.maximum(effective * fresh[:, None] / 2, LEAST_DEGREES), rate)
 
 
 def effective_days(
@@ -136,7 +141,7 @@ def effective_days(
 
 def _family_wise(
     drawn: Float[NDArray[np.float64], "windows resamples names 3"],
-    effective: Float[NDArray[np.float64], " names"],
+    degrees: Float[NDArray[np.float64], "windows names"],
     rate: float,
 ) -> Float[NDArray[np.float64], "windows names 3"]:
     transformed = drawn**_POWERS
@@ -154,7 +159,7 @@ def _family_wise(
     )
     largest = standardised.max(axis=(0, 2, 3))
     critical = float(gumbel_r(*_gumbel(largest)).isf(rate)) if varies.any() else 0.0
-    exceeding = student_t.isf(norm.sf(critical), effective - 1)[:, None]
+    exceeding = student_t.isf(norm.sf(critical), degrees)[..., None]
     thresholds: Float[NDArray[np.float64], "windows names 3"] = (mean + exceeding * deviation) ** (1 / _POWERS)
     np.maximum(thresholds, LEAST, out=thresholds)
     return thresholds
