@@ -75,8 +75,8 @@ def _advice(result: MonitorResult) -> Iterator[str]:
 def _psi(result: MonitorResult) -> Fact:
     if result.psi is None:
         return Fact("Largest PSI", "–", "no full window yet")
-    name, psi = next(
-        (each.name, each.shift.long.psi) for each in furthest(result) if each.shift.long.psi.value == result.psi
+    name, psi = max(
+        ((each.name, each.shift.long.psi) for each in furthest(result)), key=lambda pair: pair[1].value or 0.0
     )
     threshold = "" if psi.threshold is None else f"; threshold {fixed(psi.threshold, 3)}"
     return Fact("Largest PSI", fixed(result.psi, 3), f"{name}, last {days_words(result.long_days)}{threshold}")
