@@ -12,7 +12,7 @@ from atft_gat_fan.statistics.bootstrap import mean_block_length
 from atft_gat_fan.statistics.cusum import calibrated_threshold, long_run_deviation, lower_cusum
 from atft_gat_fan.statistics.hac import automatic_lags, newey_west
 
-SHARE_OF_RATE = 0.15
+SHARE_OF_RATE = 0.25
 """Of the false alarms that the CUSUMs of all horizons may raise together."""
 SEED = 1
 NORMAL_95 = 1.96
