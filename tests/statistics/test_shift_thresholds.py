@@ -52,6 +52,17 @@ def test_what_does_not_matter_is_no_alarm_however_sure() -> None:
     assert (thresholds == LEAST).all()
 
 
+def test_another_unit_is_an_alarm_however_few_the_days_were() -> None:
+    level = np.cumsum(np.random.default_rng(0).standard_normal(15))
+    few = histograms(days(0.0, num_days=15) + 5 * level[:, None, None])
+    thresholds = calibrated_thresholds(few, (15, 5), **SETTINGS)
+    assert (thresholds[..., 2] <= 3).all()
+    counts = few.counts.sum(axis=0)
+    last_bin = np.zeros_like(counts)
+    last_bin[:, -1] = 1
+    assert (shift_statistics(counts, last_bin, few.edges, few.deviation)[:, 2] > 3).all()
+
+
 def test_a_name_without_values_has_no_threshold_and_takes_none_from_others() -> None:
     values = days(0.3)
     values[..., 1] = np.nan

@@ -62,6 +62,11 @@ def _warnings(reference: Observations, now: Observations, config: MonitorConfig,
         warnings.append(
             f"the panel has {long_days} days that can be scored: the long window is as many, not {config.days}"
         )
+    if len(reference.days) < 2 * long_days:
+        warnings.append(
+            f"the reference has {len(reference.days)} days, fewer than two long windows: thresholds are wide, and say "
+            "little of slow features; a longer validation period (split.valid_fraction) makes them closer"
+        )
     old = sum(day <= reference.days[-1] for day in now.days[-long_days:])
     if old:
         warnings.append(

@@ -19,7 +19,7 @@ def rules(config: MonitorConfig, reference: ReferencePeriod, long_days: int) -> 
         f"{config.num_resamples} times, because the stocks of a day move together. They hold for all features, "
         f"statistics and both windows together, on all but {of_features:.2%} of healthy days, and for the predictions "
         f"on all but {of_predictions:.2%}. Shifts below PSI 0.01, distance 0.02 or 0.05 standard deviations are never "
-        "an alarm.",
+        "an alarm, and one of three standard deviations always is.",
         f"Stability: means of the newest {min(config.short_days, long_days)} days against those of the reference, all "
         f"numbers together on all but {stability.SHARE_OF_RATE * rate:.2%} of healthy days.",
         f"RankIC: of days after the reference whose labels have matured. CUSUM (Page 1954) from the reference's mean, "

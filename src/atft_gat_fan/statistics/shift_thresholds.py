@@ -44,8 +44,10 @@ _SQUARED = np.array([1.0, 0.5, 0.5])
 """Powers of a variance that the statistics are like."""
 LEAST = np.array([0.01, 0.02, 0.05])
 """Thresholds are not below these: a shift so small does not matter, however sure one may be of it."""
-LEAST_DEGREES = 1.5
-"""Of Student's t: with one, thresholds would be beyond anything."""
+MOST = np.array([np.inf, np.inf, 3.0])
+"""Nor above these: values that move by three of their deviations have another unit or meaning, and are no wave."""
+LEAST_DEGREES = 3.0
+"""Of Student's t: with fewer, thresholds would be beyond anything."""
 _CHUNK = 4_000_000
 """Histogram cells at once."""
 _LEAST_SPREAD = 1e-12
@@ -161,7 +163,7 @@ def _family_wise(
     critical = float(gumbel_r(*_gumbel(largest)).isf(rate)) if varies.any() else 0.0
     exceeding = student_t.isf(norm.sf(critical), degrees)[..., None]
     thresholds: Float[NDArray[np.float64], "windows names 3"] = (mean + exceeding * deviation) ** (1 / _POWERS)
-    np.maximum(thresholds, LEAST, out=thresholds)
+    np.clip(thresholds, LEAST, MOST, out=thresholds)
     return thresholds
 
 
