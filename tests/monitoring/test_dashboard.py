@@ -10,10 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import polars as pl
 import pytest
 
 from atft_gat_fan.monitoring.charts import MOST_ROWS, drift_charts, furthest
-from atft_gat_fan.monitoring.daily_charts import stability_charts
+from atft_gat_fan.monitoring.daily_charts import memory_chart, stability_charts
 from atft_gat_fan.monitoring.dashboard import MOST_ALARMS, build_dashboard
 from atft_gat_fan.monitoring.history import SCHEMA, append_history
 from atft_gat_fan.monitoring.result import Alarm, FamilyResult, GateResult, Measured, MonitorResult, WindowShift
@@ -32,6 +33,11 @@ def page_of(result: MonitorResult, *earlier: MonitorResult) -> str:
             append_history(Path(folder), each)
         read = MonitorResult.from_json(json.loads(json.dumps(result.to_json(), allow_nan=False)))
         return build_dashboard(read, append_history(Path(folder), read))
+
+
+def history_of(result: MonitorResult) -> pl.DataFrame:
+    with TemporaryDirectory() as folder:
+        return append_history(Path(folder), result)
 
 
 @cache
@@ -224,6 +230,27 @@ def test_days_of_earlier_runs_are_drawn_from_the_history_and_another_models_are_
     for with_past, without in zip(ours, theirs, strict=True):
         assert "Jul 2026" in with_past.svg
         assert "Jul 2026" not in without.svg
+
+
+def test_a_bound_that_cannot_be_reached_is_not_drawn():
+    """A short reference gives bounds far outside; on their scale the days would be a flat line."""
+    known = healthy(2, 10)
+    wide = tuple(replace(n, low=-8.0, high=9.0) for n in known.stability if n.name.startswith("rank_correlation"))
+    (ranks, _) = stability_charts(replace(known, stability=wide), history_of(known))
+    assert ranks.svg is not None
+    assert "stroke: var(--bad)" not in ranks.svg
+    (ranks, _) = stability_charts(known, history_of(known))
+    assert ranks.svg is not None
+    assert "stroke: var(--bad)" in ranks.svg
+
+
+def test_runs_of_one_day_are_drawn_by_their_order_and_without_a_trend():
+    known = healthy(2).memory
+    svg = memory_chart(replace(known, slope=None, low=None, high=None, unavailable="all of one day")).svg
+    assert svg is not None
+    assert ">run</text>" in svg
+    assert ">trend</text>" not in svg
+    assert ">trend</text>" in (memory_chart(known).svg or "")
 
 
 def test_whatever_is_told_is_escaped():

@@ -16,6 +16,7 @@ from atft_gat_fan.monitoring.result import FORMAT, MonitorResult
 from atft_gat_fan.runs.evaluate import evaluate_run
 from atft_gat_fan.runs.monitor import Request, monitor, monitor_config
 from atft_gat_fan.runs.train import train
+from tests.chromium import browser
 
 pytestmark = pytest.mark.slow
 QUICK = ("monitor.days=20", "monitor.num_resamples=100", "monitor.rank_ic_days=30")
@@ -82,6 +83,14 @@ def test_it_leaves_a_file_that_says_all_and_a_page(folder: Path, result: Monitor
 
 def test_gates_are_checked(result: MonitorResult) -> None:
     assert [gate.failed for gate in result.gates] == [False, True]
+
+
+def test_the_page_of_a_run_is_sound_in_a_browser(folder: Path, result: MonitorResult) -> None:
+    with browser() as chromium:
+        shown = chromium.open(folder / "run" / "monitor" / "monitor.html")
+    assert shown.faults() == []
+    assert len(shown.charts) > 10
+    assert str(result.days[-1]) in shown.text
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Numbers of each day and each run: is the ranking steady, is everything there, does it rank, does memory grow?"""
 
 from collections.abc import Sequence
-from datetime import datetime
-from math import nan
+from datetime import UTC, datetime
+from math import inf, nan
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,8 @@ from atft_gat_fan.reporting.theme import ACCENT, BAD, GREYS, HALF_WIDTH
 
 MEAN_DAYS = 20
 """Days of the running mean of RankIC."""
+POSSIBLE = {"rank_correlation": (-1.0, 1.0), "graph_degree": (0.0, inf)}
+"""What a number can be; others are shares. A bound outside, of a short reference, would squeeze its strip flat."""
 SHARES = ("coverage", "scored_share", "nan_share")
 """Numbers written as percent."""
 
@@ -56,14 +58,17 @@ def memory_chart(memory: MemoryResult) -> Chart:
     words = f"{trend_words(memory)} {now}"
     if len(memory.readings) < 2:
         return Chart(title, words)
-    at = np.array([datetime.fromisoformat(r.at).replace(tzinfo=None) for r in memory.readings], dtype="datetime64[s]")
     minima = np.array([reading.post_step_min_bytes for reading in memory.readings]) / MEBIBYTE
-    lines = [Line("", at, minima, marker="o")]
-    if memory.slope is not None:
-        elapsed = (at - at[0]) / np.timedelta64(1, "D")
+    if memory.slope is None:  # perhaps all of one day: by their order, not by the hour
+        lines, x_label = [Line("", np.arange(1, len(minima) + 1), minima, marker="o")], "run"
+    else:
+        at = [datetime.fromisoformat(reading.at).astimezone(UTC).replace(tzinfo=None) for reading in memory.readings]
+        x, x_label = np.array(at, dtype="datetime64[s]"), ""
+        elapsed = (x - x[0]) / np.timedelta64(1, "D")
         through = np.median(minima) * (1 + memory.slope * (elapsed - np.median(elapsed)))
-        lines.append(Line("trend", at, through, BAD if memory.alarm else GREYS[0], (0, (5, 3))))
-    svg = line_chart(lines, label=f"{title}. {words}", height=230, y_label="MiB", zero=False)
+        colour = BAD if memory.alarm else GREYS[0]
+        lines = [Line("", x, minima, marker="o"), Line("trend", x, through, colour, (0, (5, 3)))]
+    svg = line_chart(lines, label=f"{title}. {words}", height=230, y_label="MiB", x_label=x_label, zero=False)
     return Chart(title, words, svg)
 
 
@@ -113,11 +118,12 @@ def _strip(number: StabilityResult, days: NDArray[np.datetime64], values: Array,
     lines = [Line("", days, rolling_means(values, window), width=1.8), Line("", days, values, GREYS[2], width=0.8)]
     if number.reference is not None:
         lines.append(Line("", days[[0, -1]], np.full(2, number.reference), GREYS[1], width=1.0))
+    least, most = next((span for name, span in POSSIBLE.items() if number.name.startswith(name)), (0.0, 1.0))
     return Strip(
         number.title,
         lines,
-        low=nan if number.low is None else number.low,
-        high=nan if number.high is None else number.high,
+        low=nan if number.low is None or number.low < least else number.low,
+        high=nan if number.high is None or number.high > most else number.high,
         form=percent if number.name in SHARES else compact,
     )
 

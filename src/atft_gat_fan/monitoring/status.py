@@ -75,9 +75,11 @@ def _advice(result: MonitorResult) -> Iterator[str]:
 def _psi(result: MonitorResult) -> Fact:
     if result.psi is None:
         return Fact("Largest PSI", "–", "no full window yet")
-    known = [(each.shift.long.psi.value, each.name) for each in furthest(result)]
-    name = next(name for value, name in known if value == result.psi)
-    return Fact("Largest PSI", fixed(result.psi, 3), f"{name}, last {days_words(result.long_days)}")
+    name, psi = max(
+        ((each.name, each.shift.long.psi) for each in furthest(result)), key=lambda pair: pair[1].value or 0.0
+    )
+    threshold = "" if psi.threshold is None else f"; threshold {fixed(psi.threshold, 3)}"
+    return Fact("Largest PSI", fixed(result.psi, 3), f"{name}, last {days_words(result.long_days)}{threshold}")
 
 
 def _rank_ic(result: MonitorResult) -> Fact:
@@ -153,7 +155,9 @@ def _ranking(result: MonitorResult) -> Finding:
     words = f"{horizon} {rank_ic_words(found)}"
     if alarms:
         return Finding("bad", title, f"Below the validation's by CUSUM: {', '.join(alarms)}. {words}")
-    return Finding("good" if found.unavailable is None else "plain", title, words)
+    if found.unavailable is not None:
+        return Finding("plain", title, f"{words} {found.unavailable[:1].upper()}{found.unavailable[1:]}.")
+    return Finding("good", title, f"No CUSUM alarms. {words}")
 
 
 def _memory(result: MonitorResult) -> Finding:
