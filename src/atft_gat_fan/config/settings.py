@@ -4,12 +4,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from atft_gat_fan.config.load import load_config
 from atft_gat_fan.config.schema import Config
 
 
 def get_settings() -> Config:
     """The configuration of `configs/atft/config.yaml` as it stands, validated; its `__dict__` has one key a section."""
+    # Brings Hydra, which a command that only looks at the environment, such as `atft predict`, does not need.
+    from atft_gat_fan.config.load import load_config
+
     return load_config()
 
 
