@@ -70,6 +70,8 @@ def test_optional_parts_are_told_apart_from_what_developers_need() -> None:
         ("ok", "optional, not installed (onnx)"),
     ]
     assert [each.mend for each in found] == ["", "pip install 'atft-gat-fan[onnx]'"]
+    (asked,) = doctor_software.optional_parts(REQUIREMENTS[:3], installed(), frozenset({"wandb"}))
+    assert (asked.status, asked.found) == ("warning", "asked for, not installed (wandb)")
 
 
 def test_every_optional_part_has_words_for_what_it_is_for() -> None:
