@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atft_gat_fan.evaluation.comparison import LEVEL, ComparedRun, Comparison, DeltaRankIC, Differing, Pair
+from atft_gat_fan.evaluation.comparison import LEVEL, ComparedRun, Comparison, DeltaRankIC, Pair
 from atft_gat_fan.evaluation.comparison_charts import cumulative_chart, forest_charts
+from atft_gat_fan.evaluation.differing import Differing
 from atft_gat_fan.evaluation.evaluate import name_of
 from atft_gat_fan.evaluation.verdict import Finding, Tone, title_of
 from atft_gat_fan.reporting.numbers import MEBIBYTE, THIN_SPACE, between, fixed, probability
