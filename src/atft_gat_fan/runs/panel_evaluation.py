@@ -21,7 +21,7 @@ def evaluate_scores(table: pl.DataFrame, member: Member, source: str, cache: Pat
     """A section of metrics.json for scores that `member` gave the panel `source`; no baselines.
 
     Only days after the model's validation days count, and none so near that their labels reach back to them: on the
-    others its weights were chosen. Raises DataError where none is left, StorageError where the bundle does not say which.
+    others its weights were chosen. Raises DataError where none is left, StorageError where the bundle does not say.
     """
     last_seen, seed = _provenance(member)
     store = cached_store(member.recipe(source, cache), report)
