@@ -117,9 +117,14 @@ def test_a_panel_is_evaluated_on_what_the_model_has_not_seen(fitted, panel: pl.D
     measured = fitted.evaluate(panel)  # which is the run's own: its test days, without an embargo
     for key in ("days", "rank_ic", "rank_ic_skip1", "rank_ic_t", "icir", "portfolio"):
         assert measured[key] == own[key], key
-    valid_end = pl.read_parquet(fitted.run_ / "predictions.parquet")["date"].unique().sort()
+    last_seen = json.loads((fitted.run_ / "model" / "model.json").read_text())["training"]["valid_days"][1]
+    after = panel["Date"].unique().sort().filter(panel["Date"].unique().sort() > date.fromisoformat(last_seen))
     with pytest.raises(DataError, match="the last day that the model was chosen on"):
-        fitted.evaluate(panel.filter(pl.col("Date") <= valid_end[20]))
+        fitted.evaluate(panel.filter(pl.col("Date") <= after[1]))  # labels of validation days reach there
+    with pytest.raises(DataError, match="found none"):
+        fitted.evaluate(panel.filter(pl.col("Date") < after[0]))
+    with pytest.raises(ConfigError, match="a panel or a split"):
+        fitted.evaluate(panel, split="valid")
 
 
 @pytest.mark.slow

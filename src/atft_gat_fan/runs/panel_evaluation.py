@@ -1,5 +1,6 @@
 """How a trained model ranked a panel: the metrics of its scores on the days that it was not made with."""
 
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from atft_gat_fan.data.splits import least_purge
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import DataError, Problem, StorageError
 from atft_gat_fan.evaluation.evaluate import MODEL, EvaluationData, evaluate
+from atft_gat_fan.inference.asked_days import AskedDays
 from atft_gat_fan.inference.score_table import scores_of
 from atft_gat_fan.runs.assembly import Report
 from atft_gat_fan.runs.members import Member
@@ -46,11 +48,17 @@ def evaluate_scores(table: pl.DataFrame, member: Member, source: str, cache: Pat
     return evaluation.metrics
 
 
-def _provenance(member: Member) -> tuple[np.datetime64, int]:
+def unseen_days(member: Member) -> AskedDays:
+    """The days after the last one that the weights were chosen on. Raises StorageError as `evaluate_scores`."""
+    last_seen, _ = _provenance(member)
+    return AskedDays(first=last_seen + timedelta(days=1))
+
+
+def _provenance(member: Member) -> tuple[date, int]:
     """The last day that the weights were chosen on, and the seed of the training."""
     training = member.bundle.training
     try:
-        return np.datetime64(training["valid_days"][1], "D"), int(training["seed"])
+        return date.fromisoformat(training["valid_days"][1]), int(training["seed"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise StorageError(
             f"{member.run}: expected a model that says on which days it was chosen (training.valid_days) and its seed, "
@@ -58,10 +66,10 @@ def _provenance(member: Member) -> tuple[np.datetime64, int]:
         ) from error
 
 
-def _unseen(store: Store, table: pl.DataFrame, last_seen: np.datetime64, source: str) -> slice:
+def _unseen(store: Store, table: pl.DataFrame, last_seen: date, source: str) -> slice:
     """Positions of the scored days that neither training nor the choice of its best step has seen."""
     scored = np.searchsorted(store.days, table["date"].unique().sort().to_numpy().astype("datetime64[D]"))
-    first = int(np.searchsorted(store.days, last_seen, side="right")) + least_purge(store.horizons)
+    first = int(np.searchsorted(store.days, np.datetime64(last_seen), side="right")) + least_purge(store.horizons)
     unseen = scored[scored >= first]
     if not len(unseen):
         raise DataError(
