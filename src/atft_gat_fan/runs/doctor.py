@@ -57,12 +57,12 @@ def _configuration(arguments: Sequence[str]) -> tuple[Finding, Config]:
 
 
 def _checks(config: Config) -> Iterator[tuple[str, Check]]:
+    trial = machine.begin_compiling()
     yield "Python", software.python
     yield "packages", software.packages
     yield "versions", software.versions
     yield "CPU", machine.torch_cpu
     yield "GPU", machine.devices
-    yield "torch.compile", machine.compiler
     yield "LightGBM", software.lightgbm
     yield "sample data", software.sample_data
     yield "memory", machine.memory
@@ -76,6 +76,7 @@ def _checks(config: Config) -> Iterator[tuple[str, Check]]:
         yield f"disk, {name}", partial(machine.disk, f"disk, {name}", folder, key)
         yield f"files, {name}", partial(machine.file_system, f"files, {name}", folder, key)
     yield "clock", machine.clock
+    yield "torch.compile", partial(machine.compiler, trial)
     wanted = {"wandb"} if config.improvements.enable_wandb else set()
     yield "optional parts", partial(software.optional_parts, wanted=frozenset(wanted))
 
