@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from atft_gat_fan.evaluation.comparison import Differing, compare, differing, stored_otherwise
+from atft_gat_fan.evaluation.comparison import compare, stored_otherwise
+from atft_gat_fan.evaluation.differing import Differing, differing
 from atft_gat_fan.statistics.multiplicity import holm
 from tests.evaluation.compared_runs import DAYS, judged, run
 

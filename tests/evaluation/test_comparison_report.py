@@ -84,6 +84,9 @@ def test_a_baseline_is_a_row_where_runs_agree_on_it_and_a_row_each_where_not() -
     other = metric_table(compare([run("a", GOOD), run("b", POOR)]), "rank_ic")
     assert other is not None
     assert [row[0] for row in other.rows] == ["a", "b", "ridge of a", "ridge of b"]
+    two = metric_table(compare([run("a", GOOD), run("b", GOOD), run("c", POOR)]), "rank_ic")
+    assert two is not None
+    assert [row[0] for row in two.rows][3:] == ["ridge of a and 1 more", "ridge of c"]
     assert metric_table(compare([run("a", GOOD), run("b", GOOD)]), "rank_ic_liquid") is None
 
 

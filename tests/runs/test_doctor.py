@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from atft_gat_fan.models.compiler import compiler_problem
 from atft_gat_fan.runs import doctor, doctor_machine, doctor_software
 from atft_gat_fan.runs.doctor import examine
 from atft_gat_fan.runs.doctor_finding import Finding
@@ -23,6 +24,20 @@ REQUIREMENTS = ["numpy", "torch", "wandb; extra == 'wandb'", "ruff; extra == 'de
 
 def installed(**versions: str) -> Callable[[str], str | None]:
     return versions.get
+
+
+def compiled(code: str, seconds: float = 60) -> Finding:
+    """As if trying the compiler were this code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor_machine, "COMPILE", code)
+        return doctor_machine.compiler(doctor_machine.begin_compiling(), seconds)
+
+
+@pytest.mark.slow
+def test_the_compiler_is_tried_where_it_cannot_hurt() -> None:
+    assert doctor_machine.compiler(doctor_machine.begin_compiling()).found == (
+        "compiled a small function and ran it" if compiler_problem() is None else f"does not work: {compiler_problem()}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,8 +60,11 @@ def installed(**versions: str) -> Callable[[str], str | None]:
         (lambda: doctor_machine.torch_cpu(1, "AVX2", 8.0), "warning", "run.num_threads=8"),
         (lambda: doctor_machine.torch_cpu(2, "DEFAULT", 2.0), "warning", "without AVX2"),
         (lambda: doctor_machine.torch_cpu(2, "AVX512", 2.0), "ok", "2 threads on 2 usable cores"),
-        (lambda: doctor_machine.compiler(lambda: "no g++"), "warning", "no g++"),
-        (lambda: doctor_machine.compiler(lambda: None), "ok", "ran it"),
+        (lambda: compiled("print('no g++')"), "warning", "does not work: no g++"),
+        (lambda: compiled("import os; os.abort()"), "warning", "exit code -6: nothing said"),
+        (lambda: compiled("raise ImportError('libtorch')"), "warning", "exit code 1: ImportError: libtorch"),
+        (lambda: compiled("import time; time.sleep(60)", 0.1), "warning", "took more than 0.1 s"),
+        (lambda: compiled("print('')", 60), "ok", "ran it"),
         (lambda: doctor_machine.memory(GIB // 2), "problem", "online_normalization"),
         (lambda: doctor_machine.memory(3 * GIB // 2), "warning", "1.5 GiB"),
         (lambda: doctor_machine.memory(8 * GIB), "ok", "8.0 GiB"),
@@ -70,6 +88,8 @@ def test_optional_parts_are_told_apart_from_what_developers_need() -> None:
         ("ok", "optional, not installed (onnx)"),
     ]
     assert [each.mend for each in found] == ["", "pip install 'atft-gat-fan[onnx]'"]
+    (asked,) = doctor_software.optional_parts(REQUIREMENTS[:3], installed(), frozenset({"wandb"}))
+    assert (asked.status, asked.found) == ("warning", "asked for, not installed (wandb)")
 
 
 def test_every_optional_part_has_words_for_what_it_is_for() -> None:
@@ -190,7 +210,7 @@ def test_a_cuda_device_that_does_not_compute_is_a_problem(monkeypatch: pytest.Mo
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the compiler, which takes seconds and has its own test."""
-    monkeypatch.setattr(doctor_machine, "compiler", lambda: Finding("torch.compile", "ok", "not tried here"))
+    monkeypatch.setattr(doctor_machine, "COMPILE", "")
 
 
 @pytest.mark.usefixtures("quick")

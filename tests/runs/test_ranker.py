@@ -77,12 +77,10 @@ def test_it_trains_and_predicts_the_bits_of_the_tool(fitted, panel: pl.DataFrame
 
 
 def test_pandas_in_pandas_out(fitted, panel: pl.DataFrame) -> None:
-    frame = panel.to_pandas()
-    expected = fitted.predict(panel)
-    for given in (frame.set_index(["Date", "Code"]), frame.sample(frac=1, random_state=0)):
-        scores = fitted.predict(given)
-        assert type(scores).__module__.startswith("pandas")
-        assert pl.from_pandas(scores).with_columns(pl.col("date").cast(pl.Date)).equals(expected)
+    day = panel["Date"].unique().sort()[-10]
+    scores = fitted.predict(panel.to_pandas().sample(frac=1, random_state=0).set_index(["Date", "Code"]), first=day)
+    assert type(scores).__module__.startswith("pandas")
+    assert pl.from_pandas(scores).with_columns(pl.col("date").cast(pl.Date)).equals(fitted.predict(panel, first=day))
 
 
 def test_days_are_chosen_as_by_the_tool(fitted, panel: pl.DataFrame) -> None:
@@ -108,7 +106,8 @@ def test_days_to_come_change_no_score(fitted, panel: pl.DataFrame) -> None:
     future = panel.with_columns(doubled.alias("Close"), High=pl.col("High") * 2)
     assert not future.equals(panel)
     past = future.with_columns(High=pl.when(pl.col("Date") > day).then(pl.col("High")).otherwise(pl.col("High") / 2))
-    assert fitted.predict(past, last=day).equals(fitted.predict(panel, last=day))
+    asked = {"first": panel["Date"].unique().sort()[-60], "last": day}
+    assert fitted.predict(past, **asked).equals(fitted.predict(panel, **asked))
 
 
 def test_a_panel_is_evaluated_on_what_the_model_has_not_seen(fitted, panel: pl.DataFrame) -> None:
@@ -118,13 +117,20 @@ def test_a_panel_is_evaluated_on_what_the_model_has_not_seen(fitted, panel: pl.D
     measured = fitted.evaluate(panel)  # which is the run's own: its test days, without an embargo
     for key in ("days", "rank_ic", "rank_ic_skip1", "rank_ic_t", "icir", "portfolio"):
         assert measured[key] == own[key], key
-    valid_end = pl.read_parquet(fitted.run_ / "predictions.parquet")["date"].unique().sort()
+    last_seen = json.loads((fitted.run_ / "model" / "model.json").read_text())["training"]["valid_days"][1]
+    after = panel["Date"].unique().sort().filter(panel["Date"].unique().sort() > date.fromisoformat(last_seen))
     with pytest.raises(DataError, match="the last day that the model was chosen on"):
-        fitted.evaluate(panel.filter(pl.col("Date") <= valid_end[20]))
+        fitted.evaluate(panel.filter(pl.col("Date") <= after[1]))  # labels of validation days reach there
+    with pytest.raises(DataError, match="found none"):
+        fitted.evaluate(panel.filter(pl.col("Date") < after[0]))
+    with pytest.raises(ConfigError, match="a panel or a split"):
+        fitted.evaluate(panel, split="valid")
 
 
 @pytest.mark.slow
-def test_what_is_saved_loads_predicts_and_trains_the_same(fitted, panel: pl.DataFrame, tmp_path: Path) -> None:
+def test_what_is_saved_loads_predicts_and_trains_the_same(
+    fitted, panel: pl.DataFrame, cache: Path, tmp_path: Path
+) -> None:
     saved = fitted.save(tmp_path / "model")
     assert sorted(file.name for file in saved.iterdir()) == ["config.yaml", "metrics.json", "model"]
     loaded = ATFTRanker.load(saved)
@@ -134,7 +140,9 @@ def test_what_is_saved_loads_predicts_and_trains_the_same(fitted, panel: pl.Data
     )  # fmt: skip
     assert loaded.metrics_ == fitted.metrics_
     assert loaded.evaluate() == fitted.evaluate()
-    assert bits(clone(loaded).fit(panel).run_) == bits(fitted.run_)
+    kept = sorted([*(cache / "frames").iterdir(), *cache.glob("panel-*")])
+    assert bits(clone(loaded).fit(panel.clone()).run_) == bits(fitted.run_)
+    assert sorted([*(cache / "frames").iterdir(), *cache.glob("panel-*")]) == kept, "the same frame, the same store"
     with pytest.raises(StorageError, match="expected nothing there"):
         fitted.save(saved)
 
@@ -170,15 +178,6 @@ def test_a_kept_fit_is_taken_over_and_only_of_the_same_data_and_keys(make, panel
     with pytest.raises(ConfigError, match="a finished one of other data"):
         make(run_dir=tmp_path / "run").fit(file)
     assert (tmp_path / "run" / "events.jsonl").read_bytes() == events
-
-
-@pytest.mark.slow
-def test_a_frame_is_kept_once_and_found_again_by_its_content(make, fitted, panel: pl.DataFrame, cache: Path) -> None:
-    kept = sorted((cache / "frames").iterdir())
-    stores = sorted(cache.glob("panel-*"))
-    make(seed=1).fit(panel.clone())
-    assert sorted((cache / "frames").iterdir()) == kept
-    assert sorted(cache.glob("panel-*")) == stores
 
 
 def test_predicting_leaves_nothing_behind(fitted, panel: pl.DataFrame, cache: Path) -> None:

@@ -75,7 +75,7 @@ def _as_rich(table: "Table") -> "RichTable":
     shown = RichTable(title=table.title, box=None, padding=(0, 2, 0, 0))
     shown.title_justify = "left"
     for position, column in enumerate(table.columns):
-        shown.add_column(column, justify="right" if position else "left")
+        shown.add_column(column, justify="right" if position else "left", overflow="fold")
     for row in table.rows:
         shown.add_row(*row)
     return shown

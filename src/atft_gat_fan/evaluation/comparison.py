@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from numpy.typing import NDArray
 
+from atft_gat_fan.evaluation.differing import Differing, differing
 from atft_gat_fan.evaluation.evaluate import name_of, number
 from atft_gat_fan.metrics.rank_ic import daily_rank_ic, mean
 from atft_gat_fan.statistics.multiplicity import holm
@@ -103,14 +104,6 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Differing:
-    """A key whose value is not the same in all runs; `values` in the order of the runs, None: it has no such key."""
-
-    key: str
-    values: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
 class Comparison:
     """All of it. The first of `runs` is the one that the others are held against."""
 
@@ -189,23 +182,6 @@ def stored_otherwise(judged: JudgedDays, test: Json) -> str:
         if (now is None) != (then is None) or (now is not None and abs(now - then) > SAME_METRIC):
             return f"its scores have RankIC@{name_of(horizon)} {now} on the data as they are now, {then} when evaluated"
     return ""
-
-
-def differing(mappings: Sequence[Json]) -> Iterator[Differing]:
-    """Dotted keys, in order of appearance, whose values are not equal in all of the nested mappings."""
-    flat = [dict(_flat(mapping)) for mapping in mappings]
-    for key in dict.fromkeys(key for each in flat for key in each):
-        values = tuple(each.get(key) for each in flat)
-        if any(value != values[0] for value in values[1:]):
-            yield Differing(key, values)
-
-
-def _flat(values: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _pair(reference: ComparedRun, run: ComparedRun, seed: int) -> Pair:

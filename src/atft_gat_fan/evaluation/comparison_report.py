@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atft_gat_fan.evaluation.comparison import LEVEL, ComparedRun, Comparison, DeltaRankIC, Differing, Pair
+from atft_gat_fan.evaluation.comparison import LEVEL, ComparedRun, Comparison, DeltaRankIC, Pair
 from atft_gat_fan.evaluation.comparison_charts import cumulative_chart, forest_charts
+from atft_gat_fan.evaluation.differing import Differing
 from atft_gat_fan.evaluation.evaluate import name_of
 from atft_gat_fan.evaluation.verdict import Finding, Tone, title_of
 from atft_gat_fan.reporting.numbers import MEBIBYTE, THIN_SPACE, between, fixed, probability
@@ -120,11 +121,11 @@ def paired_table(comparison: Comparison) -> Table:
         for pair in comparison.pairs
         for horizon, delta in pair.delta_rank_ic.items()
     ]
+    compared = sum(bool(pair.delta_rank_ic) for pair in comparison.pairs)
+    corrected = f"; (Holm): corrected for the {compared} runs compared with it, each horizon by itself"
     note = (
-        f"RankIC of each day minus that of {comparison.reference.name} on the same day. p is of no difference; "
-        f"(Holm): corrected for the {len(comparison.pairs)} runs held against it, each horizon by itself."
-        if len(comparison.pairs) > 1
-        else f"RankIC of each day minus that of {comparison.reference.name} on the same day. p is of no difference."
+        f"RankIC of each day minus that of {comparison.reference.name} on the same day. p is of no difference"
+        f"{corrected if compared > 1 else ''}."
     )
     columns = ("", "horizon", "ΔRankIC", f"{CONFIDENCE} interval", "p (Holm)", "p", "days")
     return Table("Every difference", note, columns, tuple(rows))
@@ -214,14 +215,20 @@ def _finding(comparison: Comparison, pair: Pair) -> Finding:
 
 
 def _baselines(runs: Sequence[ComparedRun], key: str) -> Iterator[tuple[str, Json]]:
-    """Each baseline once where its numbers are the same in all runs, else once a run."""
+    """Each baseline once for all runs on which it has the same numbers."""
     for name in dict.fromkeys(name for run in runs for name in run.test["baselines"]):
-        found = [
-            (run.name, values) for run in runs if (values := run.test["baselines"].get(name, {}).get(key)) is not None
-        ]
-        same = all(values == found[0][1] for _, values in found)
-        for run, values in found[:1] if same else found:
-            yield title_of(name) if same else f"{title_of(name)} of {run}", values
+        found: list[tuple[Json, list[str]]] = []
+        for run in runs:
+            values = run.test["baselines"].get(name, {}).get(key)
+            if values is None:
+                continue
+            names = next((names for known, names in found if known == values), None)
+            if names is None:
+                found.append((values, names := []))
+            names.append(run.name)
+        for values, names in found:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            yield title_of(name) if len(found) == 1 else f"{title_of(name)} of {names[0]}{more}", values
 
 
 def _differing_table(comparison: Comparison, title: str, found: Sequence[Differing], absent: str) -> Table:

@@ -64,7 +64,12 @@ def _require_finished(folders: Sequence[Path]) -> None:
 
 def _read(folder: Path, name: str, report: Report) -> ComparedRun:
     config, metrics = read_config(folder / CONFIG), read_metrics(folder)
-    lacking = [f"{part}.{key}" for part, keys in NEEDED.items() for key in keys if key not in metrics.get(part, {})]
+    lacking = [
+        f"{part}.{key}"
+        for part, keys in NEEDED.items()
+        for key in keys
+        if not isinstance(metrics.get(part), dict) or key not in metrics[part]
+    ]
     if lacking:
         raise StorageError(
             f"{folder}: expected the metrics of a finished run, found none of {', '.join(lacking)}; run `atft evaluate`"

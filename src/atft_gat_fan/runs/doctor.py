@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from atft_gat_fan.config.load import load_config, run_folder
+from atft_gat_fan.config.load import load_config
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.errors import AtftError
 from atft_gat_fan.runs import doctor_machine as machine
@@ -57,12 +57,12 @@ def _configuration(arguments: Sequence[str]) -> tuple[Finding, Config]:
 
 
 def _checks(config: Config) -> Iterator[tuple[str, Check]]:
+    trial = machine.begin_compiling()
     yield "Python", software.python
     yield "packages", software.packages
     yield "versions", software.versions
     yield "CPU", machine.torch_cpu
     yield "GPU", machine.devices
-    yield "torch.compile", machine.compiler
     yield "LightGBM", software.lightgbm
     yield "sample data", software.sample_data
     yield "memory", machine.memory
@@ -76,14 +76,18 @@ def _checks(config: Config) -> Iterator[tuple[str, Check]]:
         yield f"disk, {name}", partial(machine.disk, f"disk, {name}", folder, key)
         yield f"files, {name}", partial(machine.file_system, f"files, {name}", folder, key)
     yield "clock", machine.clock
-    yield "optional parts", software.optional_parts
+    yield "torch.compile", partial(machine.compiler, trial)
+    wanted = {"wandb"} if config.improvements.enable_wandb else set()
+    yield "optional parts", partial(software.optional_parts, wanted=frozenset(wanted))
 
 
 def _folders(config: Config) -> Iterator[tuple[str, Path, str]]:
     """Where is written: what it is called, the folder, and the key that moves it."""
     yield "stores", Path(config.data.cache), "data.cache=DIR"
-    run = run_folder(config)
-    yield "runs", run, "run.root=DIR" if config.run.dir is None else "run.dir=DIR"
+    if config.run.dir is None:
+        yield "runs", Path(config.run.root), "run.root=DIR"
+    else:
+        yield "runs", Path(config.run.dir), "run.dir=DIR"
 
 
 def _found(name: str, check: Check) -> list[Finding]:

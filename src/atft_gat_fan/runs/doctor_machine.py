@@ -5,8 +5,10 @@ import mmap
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,6 +16,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from atft_gat_fan.data.durable_files import fsync_folder, replace_durably
 from atft_gat_fan.runs.doctor_finding import Finding
 
+COMPILE = "from atft_gat_fan.models.compiler import compiler_problem; print(compiler_problem() or '')"
+COMPILE_SECONDS = 60.0
 GIBIBYTE = 2**30
 SCARCE_MEMORY, LEAST_MEMORY = 2 * GIBIBYTE, GIBIBYTE
 """`atft demo` takes 0.8 GiB."""
@@ -83,14 +87,27 @@ def cuda_device(number: int) -> Finding:
     return Finding(name, "ok", f"{described}, {free / GIBIBYTE:.1f} of {total / GIBIBYTE:.1f} GiB free")
 
 
-def compiler(problem_of: Callable[[], str | None] | None = None) -> Finding:
-    """Whether torch.compile works, found out by using it."""
-    if problem_of is None:
-        from atft_gat_fan.models.compiler import compiler_problem
+def begin_compiling() -> "subprocess.Popen[str]":
+    """Try torch.compile in a process of its own: it takes as long as all the rest, and what is broken may crash it."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", COMPILE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
-        problem_of = compiler_problem
-    problem = problem_of()
-    if problem is not None:
+
+def compiler(trial: "subprocess.Popen[str]", seconds: float = COMPILE_SECONDS) -> Finding:
+    """What came of `begin_compiling`: the problem in a line, or nothing."""
+    try:
+        said, errors = trial.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        trial.kill()
+        trial.communicate()
+        problem = f"a small function took more than {seconds:g} s"
+    else:
+        problem = said.strip()
+        if trial.returncode:
+            lines = errors.strip().splitlines() or ["nothing said"]
+            problem = f"it ended with exit code {trial.returncode}: {lines[-1]}"
+    if problem:
         mend = "apt-get install g++ (training runs without, slower), or compile=false"
         return Finding("torch.compile", "warning", f"does not work: {problem}", mend)
     return Finding("torch.compile", "ok", "compiled a small function and ran it")

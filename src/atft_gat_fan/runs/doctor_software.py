@@ -93,9 +93,11 @@ def read_pins(folders: Sequence[Path] = (CHECKOUT, PACKAGE)) -> dict[str, str]:
 
 
 def optional_parts(
-    requirements: Sequence[str] | None = None, version_of: Versions = installed_version
+    requirements: Sequence[str] | None = None,
+    version_of: Versions = installed_version,
+    wanted: frozenset[str] = frozenset(),
 ) -> Iterator[Finding]:
-    """Each part of the package that can be left out, and how to get it."""
+    """Each part of the package that can be left out, and how to get it; `wanted` are extras that the run asks for."""
     if requirements is None:
         requirements = requirements_of_the_package()
     parts: dict[str, list[str]] = {}
@@ -108,7 +110,11 @@ def optional_parts(
         missing = [name for name in names if version_of(name) is None]
         if missing:
             mend = f"pip install '{DISTRIBUTION}[{extra}]'"
-            yield Finding(title, "ok", f"optional, not installed ({', '.join(missing)})", mend)
+            found = f"not installed ({', '.join(missing)})"
+            if extra in wanted:
+                yield Finding(title, "warning", f"asked for, {found}", mend)
+            else:
+                yield Finding(title, "ok", f"optional, {found}", mend)
         else:
             yield Finding(title, "ok", ", ".join(f"{name} {version_of(name)}" for name in names))
 

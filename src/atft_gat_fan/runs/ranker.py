@@ -131,25 +131,28 @@ class ATFTRanker(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         table = self._scores(self._source(panel), asked)
         return table.to_pandas() if is_pandas(panel) else table
 
-    def evaluate(self, panel: Any = None, *, split: Literal["valid", "test"] = "test") -> dict[str, Any]:
-        """A section of metrics.json: of the run's own `split`, or of the days of a panel.
+    def evaluate(self, panel: Any = None, *, split: Literal["valid", "test"] | None = None) -> dict[str, Any]:
+        """A section of metrics.json: of the run's own `split` (None: test), or of the days of a panel.
 
         Of a panel those days count that come after the validation days, the purge left out between: on earlier ones
         the weights were chosen. Raises NotFittedError; DataError where the panel has no such day.
         """
         check_is_fitted(self)
         if panel is None:
-            metrics: dict[str, Any] = read_metrics(self.run_)[split]
+            metrics: dict[str, Any] = read_metrics(self.run_)[split or "test"]
             return metrics
+        if split is not None:
+            raise ConfigError(
+                f"expected a panel or a split of the run, found a panel and split={split!r}; leave one out"
+            )
         from atft_gat_fan.runs.members import Member
-        from atft_gat_fan.runs.panel_evaluation import evaluate_scores
+        from atft_gat_fan.runs.panel_evaluation import evaluate_scores, unseen_days
         from atft_gat_fan.runs.stages import Stages
         from atft_gat_fan.signals import StopSignals
 
-        source = self._source(panel)
-        table = self._scores(source, _asked())
+        source, member = self._source(panel), Member(self.run_, _bundle(self.run_))
+        table = self._scores(source, unseen_days(member))
         with StopSignals() as signals, Stages(self._console(), signals) as stages:
-            member = Member(self.run_, _bundle(self.run_))
             return evaluate_scores(table, member, source, self._cache(source), stages)
 
     def save(self, path: str | PathLike[str]) -> Path:
@@ -201,13 +204,14 @@ class ATFTRanker(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         self.horizons_ = bundle.spec.horizons
         self.fingerprint_ = bundle.fingerprint
         self._workspace = workspace
+        self._data_cache = Path(bundle.data.cache)
 
     def _source(self, panel: Any) -> str:
         """Where to read the panel from: for a frame, where a fit has kept it, else this object's own folder."""
         if not is_frame(panel):
             return _path(panel)
         kept = keep_frame(to_polars(panel), Path(self._workspace.name) / FRAMES)
-        known = Path(_bundle(self.run_).data.cache) / FRAMES / kept.name
+        known = self._data_cache / FRAMES / kept.name
         return str(known if known.exists() else kept)
 
     def _scores(self, source: str, asked: "AskedDays") -> pl.DataFrame:
@@ -221,7 +225,7 @@ class ATFTRanker(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
     def _cache(self, source: str) -> Path:
         """Where stores and graphs of the source are kept: for what is in this object's own folder, there too."""
         own = Path(self._workspace.name)
-        return own / "cache" if Path(source).is_relative_to(own) else Path(_bundle(self.run_).data.cache)
+        return own / "cache" if Path(source).is_relative_to(own) else self._data_cache
 
     def _console(self) -> Console:
         return Console(stderr=True, quiet=not self.verbose)
@@ -273,9 +277,7 @@ def _path(panel: Any) -> str:
     )
 
 
-def _asked(
-    date: str | Date | None = None, first: str | Date | None = None, last: str | Date | None = None
-) -> "AskedDays":
+def _asked(date: str | Date | None, first: str | Date | None, last: str | Date | None) -> "AskedDays":
     from atft_gat_fan.inference.asked_days import AskedDays
 
     if date is not None and (first is not None or last is not None):
