@@ -1,7 +1,9 @@
 """docs/cli.md is the tool, and every argument explains itself."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from typer.main import get_command
 
@@ -21,12 +23,14 @@ def test_the_page_is_what_the_tool_says() -> None:
 
 
 def test_every_command_that_help_lists_has_a_section() -> None:
-    tool = get_command(app)
-    expected = []
-    for name, command in tool.commands.items():
-        below = getattr(command, "commands", None)
-        expected += [f"atft {name} {inner}" for inner in below] if below else [f"atft {name}"] * (not command.hidden)
-    assert list(sections()) == expected
+    def paths(command: Any, path: str) -> Iterator[str]:
+        inner = getattr(command, "commands", {})
+        for name, below in inner.items():
+            yield from paths(below, f"{path} {name}")
+        if not inner and not command.hidden:
+            yield path
+
+    assert list(sections()) == list(paths(get_command(app), "atft"))
     assert "atft smoke" not in sections()
 
 
@@ -39,7 +43,8 @@ def test_every_row_says_what_it_is_for() -> None:
 
 def test_usage_has_what_must_be_given_and_no_more() -> None:
     predict = sections()["atft predict"]
-    assert "atft predict RUN --data SRC --out FILE [OPTIONS]\n" in predict
+    assert " --data SRC --out FILE [OPTIONS]\n" in predict
+    assert "\natft report RUN [OPTIONS]\n" in sections()["atft report"]
     assert "| `--date DATE` |" in predict
     assert "--json" not in predict
     assert "atft train [KEY=VALUE...] [OPTIONS]\n" in sections()["atft train"]

@@ -62,7 +62,7 @@ def _usage(command: TyperCommand) -> Iterator[str]:
         argument = parameter.param_type_name == "argument"
         name = parameter.metavar or (parameter.name or "").upper()
         if argument:
-            name = f"{name}..." if parameter.nargs != 1 else name
+            name = f"{name.removesuffix('...')}..." if parameter.nargs != 1 else name
             yield name if parameter.required else f"[{name}]"
         elif parameter.required:
             yield f"{parameter.opts[0]} {name}"
