@@ -50,7 +50,7 @@ format: setup-dev  ## let ruff mend what it can
 docs: setup-dev  ## the references of keys and commands, and all of docs/ as a site in site/
 	$(BIN)/python -m atft_gat_fan.config.reference docs/configuration.md
 	$(BIN)/python -m atft_gat_fan.cli.reference docs/cli.md
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # The libraries to compare with pin another pandas than ours.
 .venv-peers/.peers: benchmarks/peers/requirements.txt
