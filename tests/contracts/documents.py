@@ -6,6 +6,7 @@ What can be in a page, besides prose:
 - `<!-- exits with 65 -->` before a block: it must end with that instead;
 - `<!-- prints -->` before a ```text block: its lines come, in this order, in what the block before it writes; `…` is
   anything;
+- `<!-- as NAME -->` before a block: it is saved in the folder under that name, for the commands after it;
 - `<!-- not run: REASON -->` before a block: it is only read. REASONS has the few that there are;
 - ```python blocks of a page are one session, between its commands;
 - ```yaml blocks are configurations; ```ini and ```cron blocks are read for `atft` commands; others are not looked at.
@@ -29,7 +30,7 @@ REASONS = (
     "like the others, its options are checked",
 )
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\s*$")
-NOTE = re.compile(r"^\s*<!-- (?P<word>not run: |exits with |prints)(?P<value>.*?) ?-->$")
+NOTE = re.compile(r"^\s*<!-- (?P<word>not run: |exits with |prints|as )(?P<value>.*?) ?-->$")
 INLINE = re.compile(r"`((?:\.venv/bin/)?atft [^`]+)`")
 OPERATORS = {"&&", "||", ";", "|", ">", ">>", "<", "2>", "&"}
 
@@ -45,6 +46,7 @@ class Block:
     exit_code: int = 0
     is_output: bool = False
     """Of the block before it."""
+    saved_as: str | None = None
 
     @property
     def place(self) -> str:
@@ -69,6 +71,7 @@ def blocks(page: Path) -> list[Block]:
                     note.get("not run"),
                     int(note.get("exits with", 0)),
                     "prints" in note,
+                    note.get("as"),
                 )
             )
             note = {}

@@ -122,8 +122,13 @@ def test_what_is_not_run_is_the_exception() -> None:
 
 
 @every_page
-def test_every_command_of_a_page_exists_with_its_options_and_keys(page: Path) -> None:
+def test_every_command_of_a_page_exists_with_its_options_and_keys(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for block in blocks(page):
+        if block.saved_as is not None:
+            Path(block.saved_as).write_text(block.text)
         if block.language == "sh":
             found = commands(block.text)
         else:
@@ -198,7 +203,9 @@ class Reader:
         self.written = ""
 
     def follow(self, block: Block) -> None:
-        if block.is_output:
+        if block.saved_as is not None:
+            (self.checkout.folder / block.saved_as).write_text(block.text)
+        elif block.is_output:
             require_written(block, self.written)
         elif block.language == "sh":
             self._run(block)
@@ -264,6 +271,8 @@ def test_comments_say_how_the_next_block_is_taken(tmp_path: Path) -> None:
     assert [(block.exit_code, block.is_output, block.not_run) for block in found] == [
         (65, False, None), (0, True, None), (0, False, "takes hours"), (0, False, None),
     ]  # fmt: skip
+    page.write_text("<!-- as own.yaml -->\n```yaml\nseed: 1\n```\n")
+    assert [block.saved_as for block in blocks(page)] == ["own.yaml"]
     page.write_text("<!-- not run: takes hours -->\nwords\n")
     with pytest.raises(AssertionError, match="expected a fenced block"):
         blocks(page)
