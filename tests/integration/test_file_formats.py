@@ -10,10 +10,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from tests.monitoring.examples import alarmed, healthy
 from tests.validation.examples import example, improvement
 
 PAGE = (Path(__file__).parents[2] / "docs" / "file_formats.md").read_text()
-NAMES = ("SPLIT", "HORIZON", "BASELINE", "FEATURE", "NAME", "ARM", "TARGET")
+NAMES = ("SPLIT", "HORIZON", "BASELINE", "FEATURE", "NAME", "ARM", "TARGET", "FAMILY", "STATISTIC")
 
 
 def first_column(heading: str, table: int = 0) -> list[str]:
@@ -69,6 +70,7 @@ def test_every_key_of_a_file_is_documented_and_no_other(finished_run, store) -> 
     run = finished_run.folder
     require_documented(read(run / "metrics.json"), first_column("metrics.json"))
     require_documented(read(run / "model" / "model.json"), first_column("model/"))
+    require_documented(read(run / "model" / "reference.json"), first_column("model/", 1))
     require_documented(read(run / "run_state.json"), first_column("run_state.json"))
     assert read(run / "data.json").keys() == set(first_column("data.json"))
     require_documented(read(store / "manifest.json"), first_column("A store", 1))
@@ -85,11 +87,18 @@ def test_every_key_of_a_validation_is_documented_and_no_other() -> None:
     require_documented(result, first_column("validation.json"))
 
 
+def test_every_key_of_a_monitoring_is_documented_and_no_other() -> None:
+    for result in (alarmed(), healthy()):
+        require_documented(
+            json.loads(json.dumps(result.to_json())), first_column("monitor.json"), {"gates[].…", "alarms[].…"}
+        )
+
+
 def test_every_file_of_a_run_is_documented(finished_run) -> None:
     documented = {name.rstrip("/") for name in first_column("A run's folder")}
     there = {path.name for path in finished_run.folder.iterdir()}
     assert there <= documented
-    assert documented - there <= {"wandb", "debug", "supervisor.json"}
+    assert documented - there <= {"wandb", "debug", "supervisor.json", "monitor", "explanation", "export"}
     files = set(first_column("checkpoints/"))
     for checkpoint in (finished_run.folder / "checkpoints").glob("step_*"):
         assert {path.name for path in checkpoint.iterdir()} <= files
