@@ -23,7 +23,7 @@ def monitored(result: MonitorResult) -> str:
 
 
 PAGES: dict[str, tuple[Callable[[], str], str, int]] = {
-    "report.html": (lambda: evaluation_report.build_report(full_inputs()), "RankIC", 12),
+    "report.html": (lambda: evaluation_report.build_report(full_inputs()), "RankIC", 13),
     "validation.html": (lambda: validation_report.build_report(example().to_json()), "Do the improvements help?", 8),
     "monitor.html": (lambda: monitored(alarmed(200)), "6 alarms", 14),
     "monitor.html of a first day": (lambda: monitored(first_day(1)), "No alarms", 5),
