@@ -27,6 +27,7 @@ REASONS = (
     "takes hours",
     "needs root",
     "needs an account",
+    "needs a finished validation",
     "like the others, its options are checked",
 )
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\s*$")
