@@ -92,8 +92,9 @@ class Config(Section):
     amp: Literal["none", "bf16", "fp16"] = "none"
     """Mixed precision; fp16 uses the gradient scaler."""
     compile: Literal["auto"] | bool = "auto"
-    """Compile the network with torch.compile (the same numbers to rounding); `auto`: on a CPU with a working C++
-    compiler, when the planned training is long enough to pay for the compilation."""
+    """Compile the network for its training with torch.compile (the same numbers to rounding); `auto`: on a CPU with a
+    working C++ compiler, when the planned training is long enough to pay for the compilation. Scores of evaluation and
+    prediction are never compiled, so that they have the same bits wherever they are made."""
     run: RunConfig = RunConfig()
     data: DataConfig = DataConfig()
     labels: LabelsConfig = LabelsConfig()
