@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from atft_gat_fan.evaluation.charts import VariablesOverTime
 from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, EvaluationData, evaluate
 from atft_gat_fan.evaluation.report import ReportInputs, build_report
+from tests.pages import ParsedPage
 
 HORIZONS = (1, 5)
 HOSTILE = '<img src=x onerror="alert(1)">&$x$'
@@ -72,41 +72,8 @@ def page() -> str:
     return build_report(full_inputs())
 
 
-class _Page(HTMLParser):
-    """Tags, their attributes and the text of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in {"meta"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-
 def test_every_section_is_there_and_the_markup_is_balanced(page: str) -> None:
-    parsed = _Page(page)
-    assert parsed.open == []
+    parsed = ParsedPage(page)
     sections = ["verdict", "horizons", "ranking", "portfolio", "training", "inside", "data", "reproduce"]
     assert [value for name, value in parsed.attributes if name == "id" and value in sections] == sections
     for title in (
@@ -133,7 +100,7 @@ def test_every_section_is_there_and_the_markup_is_balanced(page: str) -> None:
 
 def test_it_loads_nothing_and_runs_nothing(page: str) -> None:
     assert not re.search(r"https?:|@import|url\((?!#)", page)
-    parsed = _Page(page)
+    parsed = ParsedPage(page)
     assert not {"script", "link", "img", "iframe", "object"} & set(parsed.tags)
     for name, value in parsed.attributes:
         assert not name.startswith("on")
@@ -144,7 +111,7 @@ def test_it_loads_nothing_and_runs_nothing(page: str) -> None:
 
 def test_names_are_escaped_everywhere(page: str) -> None:
     assert "<img" not in page
-    text = _Page(page).text
+    text = ParsedPage(page).text
     for place in ("run", "dropped", "warning", "disk", "atft train data.source="):
         assert f"{place} {HOSTILE}".replace("= ", "=") in text, place
     assert "<feature" not in page
@@ -166,7 +133,7 @@ def test_it_follows_the_theme_and_can_be_printed(page: str) -> None:
 
 def test_missing_parts_are_explained_in_words() -> None:
     bare = ReportInputs(name="bare", evaluation=small_evaluation(volume=False))
-    text = _Page(build_report(bare)).text
+    text = ParsedPage(build_report(bare)).text
     for words in (
         "the panel has no volume",
         "install libgomp1",
@@ -180,7 +147,7 @@ def test_missing_parts_are_explained_in_words() -> None:
 
 
 def test_a_split_too_small_for_any_figure_still_makes_a_page() -> None:
-    text = _Page(build_report(full_inputs(evaluation=small_evaluation(days=1, stocks=3)))).text
+    text = ParsedPage(build_report(full_inputs(evaluation=small_evaluation(days=1, stocks=3)))).text
     assert "Fewer than two days" in text
     assert "Too few stocks a day" in text
     assert "Too few days to say" in text
@@ -217,7 +184,7 @@ def test_what_the_training_watched_is_drawn_and_nothing_else() -> None:
     }
 
     def drawn(events: list[dict[str, Any]]) -> set[str]:
-        text = _Page(build_report(full_inputs(events=events))).text
+        text = ParsedPage(build_report(full_inputs(events=events))).text
         return {name for name, title in titles.items() if title in text}
 
     assert drawn(record()) == set()

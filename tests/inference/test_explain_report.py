@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import polars as pl
@@ -23,6 +22,7 @@ from atft_gat_fan.inference.explanation_files import (
 from atft_gat_fan.inference.permutation import permutation_importance
 from atft_gat_fan.inference.stock_explanation import explain_stock
 from tests.inference import examples
+from tests.pages import ParsedPage
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 DAYS = np.arange(30, 40)
@@ -119,30 +119,12 @@ def test_the_summary_is_json_of_the_documented_form(whole: Explained, bare: Expl
     assert {key for key, value in little.items() if value is None} == {"frequencies", "graph", "permutation", "stock"}
 
 
-class _Page(HTMLParser):
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.text = ""
-        self.sources: list[str] = []
-        self.feed(content)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.sources += [
-            value or "" for name, value in attrs if name in ("src", "href") and not (value or "").startswith("#")
-        ]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_the_page_is_one_file_with_everything_on_it(whole: Explained) -> None:
     content = build_page(whole, "atft explain run")
-    page = _Page(content)
+    page = ParsedPage(content)
     assert page.tags.count("svg") == 13
     assert not {"script", "img", "link", "iframe"} & set(page.tags)
-    assert page.sources == []
+    assert all(value.startswith("#") for name in ("src", "href") for value in page.values(name))
     for words in (
         HOSTILE,
         whole.code(POSITION),
@@ -156,7 +138,7 @@ def test_the_page_is_one_file_with_everything_on_it(whole: Explained) -> None:
 
 
 def test_the_page_says_what_is_not_there(bare: Explained) -> None:
-    page = _Page(build_page(bare, ""))
+    page = ParsedPage(build_page(bare, ""))
     assert "no frequency adaptive normalisation" in page.text
     assert "no graph attention" in page.text
     assert "--permutation" in page.text
@@ -166,7 +148,7 @@ def test_the_page_says_what_is_not_there(bare: Explained) -> None:
 def test_returns_that_are_not_known_yet_are_said_to_be(whole: Explained) -> None:
     unknown = np.full_like(whole.permutation.drop, np.nan)
     newest = replace(whole.permutation, num_labelled=0, drop=unknown, drop_error=unknown)
-    page = _Page(build_page(replace(whole, permutation=newest), ""))
+    page = ParsedPage(build_page(replace(whole, permutation=newest), ""))
     assert "not known yet" in page.text
     assert json.loads(strict_json(summary(replace(whole, permutation=newest))))["permutation"]["features"]["f1"][
         "rank_ic_drop"

@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 from functools import cache
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +21,7 @@ from atft_gat_fan.monitoring.status import judge
 from atft_gat_fan.monitoring.tables import MOST_NAMES, detail_tables
 from atft_gat_fan.reporting.numbers import fixed
 from tests.monitoring.examples import alarmed, first_day, healthy
+from tests.pages import ParsedPage
 
 HOSTILE = '<img src=x onerror="alert(1)">&$x$'
 
@@ -45,38 +45,6 @@ def page(name: str) -> str:
     return page_of({"healthy": healthy, "alarmed": alarmed, "first": first_day}[name]())
 
 
-class _Page(HTMLParser):
-    """Tags, attributes and text; the markup must be balanced."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_startendtag(tag, attrs)
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-
 def section(page: str, name: str) -> str:
     found = re.search(rf'<section[^>]* id="{name}">.*?</section>', page, re.DOTALL)
     assert found is not None, name
@@ -85,7 +53,7 @@ def section(page: str, name: str) -> str:
 
 @pytest.mark.parametrize("name", ["healthy", "alarmed", "first"])
 def test_it_is_one_small_file_that_needs_nothing_else(name: str):
-    parsed = _Page(page(name))
+    parsed = ParsedPage(page(name))
     assert not re.search(r"https?:|@import|url\((?!#)", page(name))
     assert not {"script", "link", "img", "iframe", "object"} & set(parsed.tags)
     assert all(not key.startswith("on") for key, _ in parsed.attributes)
@@ -178,8 +146,8 @@ def test_what_was_not_measured_is_not_drawn():
     numbers = tuple(replace(n, daily=(None,) * days, value=None) for n in known.stability)
     result = replace(known, families=families, psi=None, stability=numbers, rank_ic={})
     drawn = page_of(result)
-    assert _Page(drawn).tags.count("svg") == 1  # memory
-    text = _Page(drawn).text
+    assert ParsedPage(drawn).tags.count("svg") == 1  # memory
+    text = ParsedPage(drawn).text
     for words in (
         "a course needs two days",
         "the window is not full",
@@ -264,6 +232,6 @@ def test_whatever_is_told_is_escaped():
     )  # fmt: skip
     drawn = page_of(result)
     assert "<img" not in drawn
-    text = _Page(drawn).text
+    text = ParsedPage(drawn).text
     for place in ("run", "source", "sentence", "rule", "warning", "command", "feature"):
         assert f"{place} {HOSTILE}" in text, place

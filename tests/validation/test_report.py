@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import replace
 from html import unescape
-from html.parser import HTMLParser
 from typing import Any, get_args
 
 import pytest
@@ -19,6 +18,7 @@ from atft_gat_fan.validation.result import (
     ValidationResult,
     Verdict,
 )
+from tests.pages import ParsedPage
 from tests.validation.examples import SEEDS, example
 
 HOSTILE = '<img src=x onerror="alert(1)">&$x$'
@@ -56,39 +56,6 @@ def unmeasured() -> ValidationResult:
     return replace(known, improvements=improvements, targets=targets, set_up=set_up, baseline=baseline, gates=())
 
 
-class _Page(HTMLParser):
-    """Tags, attributes and text; the markup must be balanced."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.attributes: list[tuple[str, str, str | None]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_startendtag(tag, attrs)
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(tag, name, value) for name, value in [*attrs, ("", None)]]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def values(self, name: str) -> list[str]:
-        return [value for _, attribute, value in self.attributes if attribute == name and value is not None]
-
-
 def section(page: str, name: str) -> str:
     found = re.search(rf'<section[^>]* id="{name}">.*?</section>', page, re.DOTALL)
     assert found is not None, name
@@ -111,14 +78,14 @@ def page() -> str:
 
 def test_every_section_is_there_in_order(page: str) -> None:
     sections = ["verdict", "reach", "rank-ic", "costs", "verdicts", "measured", "reproduce"]
-    assert [value for value in _Page(page).values("id") if value in sections] == sections
+    assert [value for value in ParsedPage(page).values("id") if value in sections] == sections
 
 
 def test_it_loads_nothing_and_runs_nothing(page: str) -> None:
     assert not re.search(r"https?:|@import|url\((?!#)", page)
-    parsed = _Page(page)
-    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _, _ in parsed.attributes}
-    assert not [name for _, name, _ in parsed.attributes if name.startswith("on")]
+    parsed = ParsedPage(page)
+    assert not {"script", "link", "img", "iframe", "object"} & set(parsed.tags)
+    assert not [name for name, _ in parsed.attributes if name.startswith("on")]
     assert all(value.startswith("#") for name in ("href", "src", "xlink:href") for value in parsed.values(name))
 
 
@@ -138,7 +105,7 @@ def test_whatever_is_told_is_escaped() -> None:
     set_up = replace(known.set_up, command=f"command {HOSTILE}", failed_trials=(f"failed {HOSTILE}",))
     page = page_of(replace(known, improvements={"huber_loss": hostile}, set_up=set_up, rules=(f"rule {HOSTILE}",)))
     assert "<img" not in page
-    text = _Page(page).text
+    text = ParsedPage(page).text
     for place in ("Title", "reason", "note", "command", "failed", "rule"):
         assert f"{place} {HOSTILE}" in text, place
 
@@ -170,7 +137,7 @@ def test_one_improvement_is_judged_by_itself_and_several_without_all_are_not() -
 
 
 def test_each_improvement_stands_with_its_verdict_reason_and_notes(page: str) -> None:
-    card = _Page(section(page, "verdict")).text
+    card = ParsedPage(section(page, "verdict")).text
     for each in example().improvements.values():
         assert f"{short(each.title)} {each.verdict} : {each.reason}" in card
     assert "No decoy edges in this configuration." in card
@@ -235,7 +202,7 @@ def test_a_failed_gate_is_said_at_the_top_and_one_that_held_only_below(page: str
 
 def test_what_was_not_measured_is_not_printed() -> None:
     page = page_of(unmeasured())
-    text = _Page(page).text
+    text = ParsedPage(page).text
     assert not re.search(r"\bnan\b|\bNone\b|\bnull\b", text)
     assert section(page, "costs").count("<svg") == 0
     assert section(page, "costs").count("Not measured") == 3
@@ -244,7 +211,7 @@ def test_what_was_not_measured_is_not_printed() -> None:
 
 
 def test_every_figure_has_its_numbers_in_words_and_in_tables(page: str) -> None:
-    parsed, known = _Page(page), example()
+    parsed, known = ParsedPage(page), example()
     figures = [label for label in parsed.values("aria-label") if "The tables of this page hold the numbers" in label]
     assert len(figures) == page.count("<svg") == 5 + 3
     first = next(label for label in figures if label.startswith("ΔRankIC@1d"))
@@ -258,7 +225,7 @@ def test_every_figure_has_its_numbers_in_words_and_in_tables(page: str) -> None:
 
 
 def test_baseline_and_run_are_declared(page: str) -> None:
-    text = _Page(section(page, "measured")).text
+    text = ParsedPage(section(page, "measured")).text
     for words in (
         "Loss mse", "Label transform (loss only) zscore", "gat_temperature 1.0", "0.0312 (95\u202f%: 0.0241 to 0.0383)",
         "612 in 2 folds", "2016-07-01 to 2017-12-29", "240 on the stress grid", "1, 2, 3, 4, 5", "2 cores, Linux",

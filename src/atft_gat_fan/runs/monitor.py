@@ -13,10 +13,9 @@ from rich.console import Console
 from atft_gat_fan.config.load import overridden, read_config
 from atft_gat_fan.config.overrides import parse
 from atft_gat_fan.config.schema import Config, MonitorConfig
-from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.data.store import Store, first_predictable
 from atft_gat_fan.errors import ConfigError, DataError, Problem
-from atft_gat_fan.inference.bundle import Bundle, apply_numerics, load_bundle
+from atft_gat_fan.inference.bundle import apply_numerics, load_bundle
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.monitoring.dashboard import build_dashboard
 from atft_gat_fan.monitoring.gates import check_gate, parse_gate
@@ -26,7 +25,8 @@ from atft_gat_fan.monitoring.memory import judge_memory
 from atft_gat_fan.monitoring.observations import Observations
 from atft_gat_fan.monitoring.reference import read_reference
 from atft_gat_fan.monitoring.result import MemoryReading, MonitorResult
-from atft_gat_fan.runs.model_batches import model_batches
+from atft_gat_fan.runs.members import Member
+from atft_gat_fan.runs.model_data import open_model_data
 from atft_gat_fan.runs.observe import Subject, observe
 from atft_gat_fan.runs.private_memory import peak_private_bytes, private_bytes
 from atft_gat_fan.runs.process import prepare_process
@@ -69,7 +69,7 @@ def monitor(request: Request, console: Console) -> MonitorResult:
     prepare_process(bundle.numerics["threads"])  # those of the evaluation: its bits come out again
     apply_numerics(bundle, console.print)
     with StopSignals() as signals, Stages(console, signals) as stages, peak_private_bytes() as peak:
-        now, least, warnings = _observed(bundle, reference, request.source, config, stages)
+        now, least, warnings = _observed(Member(request.run, bundle), reference, request.source, config, stages)
         stages("compare with the reference", 0.0)
         reading = MemoryReading(at, least, peak.num_bytes)
         name = request.run.resolve().name
@@ -93,13 +93,13 @@ def monitor_config(run: Path, overrides: Sequence[str]) -> MonitorConfig:
 
 
 def _observed(
-    bundle: Bundle, reference: Observations, source: str, config: MonitorConfig, stages: Stages
+    member: Member, reference: Observations, source: str, config: MonitorConfig, stages: Stages
 ) -> tuple[Observations, int, tuple[str, ...]]:
     """The newest days, the least private memory after a step, and what should be known of the panel."""
-    data = bundle.data.model_copy(update={"source": source, "start": None, "end": None})
-    store = cached_store(Config(data=data, graph=bundle.graph), stages, need_labels=False)
+    bundle = member.bundle
+    opened = open_model_data(member, source, stages)
+    store, batches = opened.store, opened.batches
     days = _newest_days(store, bundle.spec.window, config, source)
-    batches = model_batches(bundle, store, Path(data.cache), stages)
     if batches.graph is not None:
         batches.graph.prepare(days)
     after_steps: list[int] = []
@@ -110,7 +110,9 @@ def _observed(
 
     prediction = predict_days(bundle.model, batches, days, progress=stepped)
     bins = {family: histograms.bins for family, histograms in reference.families.items()}
-    now = observe(Subject(data, batches, bundle.normalizer), days, prediction.scores, stages, bins)
+    now = observe(
+        Subject(member.recipe(source, None).data, batches, bundle.normalizer), days, prediction.scores, stages, bins
+    )
     return now, min(after_steps), tuple(store.metadata["warnings"])
 
 
