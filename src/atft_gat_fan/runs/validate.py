@@ -19,7 +19,7 @@ from atft_gat_fan.config.load import PLACES, load_config, overridden, run_folder
 from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.folds import Fold
-from atft_gat_fan.errors import StorageError
+from atft_gat_fan.errors import ConfigError, StorageError
 from atft_gat_fan.runs.assembly import Assembly, assemble
 from atft_gat_fan.runs.pace import START_UP, duration, measure_pace
 from atft_gat_fan.runs.process import device_of, prepare_process
@@ -108,6 +108,10 @@ def prepare(request: Request, console: Console, arms: Arms | None = None) -> Pre
     folder = _folder(config)
     workers = config.validation.workers or max(1, (os.cpu_count() or 1) // config.validation.threads)
     configs = {trial.name: _trial_config(config, trial, folder, assembly.store.fingerprint) for trial in trials}
+    if any(each.model.blend.enabled for each in configs.values()):
+        raise ConfigError(
+            "a validation compares networks, and would leave LightGBM out of them; set model.blend.enabled=false"
+        )
     jobs = tuple(
         Job(
             trial.name,
