@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from atft_gat_fan.models.gradient_boosting import Booster
 from atft_gat_fan.statistics.forecast_combination import ChosenWeight, combined_ranks, scaled_ranks
@@ -63,14 +64,12 @@ class Blend:
         self, features: Float[NDArray[np.float32], "stocks features"], num_threads: int
     ) -> Float[NDArray[np.float32], "stocks horizons"]:
         """Of one day's stocks, from 0 to 1 (the best)."""
-        seeds = [
-            scaled_ranks(np.stack([booster.score(features, num_threads) for booster in boosters], axis=1))
-            for boosters in zip(*self.boosters, strict=True)
-        ]
-        if len(seeds) == 1:
-            return seeds[0]
-        # Ranked again: a mean of ranks is less spread than ranks are, and would weigh less than its weight.
-        return scaled_ranks(np.mean(seeds, axis=0, dtype=np.float64))
+        # Average ranks are multiples of one half: their sums are exact, ties and all. Ranked again, since a mean of ranks
+        # is less spread than ranks are, and would weigh less than its weight.
+        summed = np.zeros((len(features), len(self.horizons)))
+        for boosters in zip(*self.boosters, strict=True):
+            summed += rankdata(np.stack([booster.score(features, num_threads) for booster in boosters], axis=1), axis=0)
+        return scaled_ranks(summed)
 
     def of_day(
         self,
