@@ -106,9 +106,7 @@ def test_the_score_is_the_weighted_rank_of_network_and_lightgbm(blend, batches, 
         held = np.searchsorted(batches.store.block(day, 1, 1).stocks, stocks)
         trees = np.full(alone[row].shape, np.nan)
         for horizon, (one,) in enumerate(blend.boosters):
-            trees[stocks, horizon] = one.score(
-                features[np.searchsorted(batches.store.block(day, 1, 1).stocks, stocks)], 1
-            )
+            trees[stocks, horizon] = one.score(features[held], 1)
         expected = np.array(WEIGHTS) * ranks(alone[row]) + (1 - np.array(WEIGHTS)) * ranks(trees)
         np.testing.assert_allclose(found.scores[row], expected, atol=1e-6)
         np.testing.assert_allclose(found.parts[LIGHTGBM][row], ranks(trees), atol=1e-6)

@@ -64,8 +64,8 @@ class Blend:
         self, features: Float[NDArray[np.float32], "stocks features"], num_threads: int
     ) -> Float[NDArray[np.float32], "stocks horizons"]:
         """Of one day's stocks, from 0 to 1 (the best)."""
-        # Average ranks are multiples of one half: their sums are exact, ties and all. Ranked again, since a mean of ranks
-        # is less spread than ranks are, and would weigh less than its weight.
+        # Average ranks are multiples of one half: their sums are exact, ties and all. Ranked again, since a mean of
+        # ranks is less spread than ranks are, and would weigh less than its weight.
         summed = np.zeros((len(features), len(self.horizons)))
         for boosters in zip(*self.boosters, strict=True):
             summed += rankdata(np.stack([booster.score(features, num_threads) for booster in boosters], axis=1), axis=0)

@@ -98,6 +98,7 @@ def prepare(request: Request, console: Console, arms: Arms | None = None) -> Pre
         parse_gate(gate)
     resolve(config)
     arms = arms or make_arms(config, request.only)
+    _require_networks(config, arms)
     prepare_process(config.validation.threads)
     with StopSignals() as signals, Stages(console, signals) as stages:
         # Online: nothing is materialised here, where nothing is trained.
@@ -108,10 +109,6 @@ def prepare(request: Request, console: Console, arms: Arms | None = None) -> Pre
     folder = _folder(config)
     workers = config.validation.workers or max(1, (os.cpu_count() or 1) // config.validation.threads)
     configs = {trial.name: _trial_config(config, trial, folder, assembly.store.fingerprint) for trial in trials}
-    if any(each.model.blend.enabled for each in configs.values()):
-        raise ConfigError(
-            "a validation compares networks, and would leave LightGBM out of them; set model.blend.enabled=false"
-        )
     jobs = tuple(
         Job(
             trial.name,
@@ -123,6 +120,15 @@ def prepare(request: Request, console: Console, arms: Arms | None = None) -> Pre
         for trial in trials
     )
     return Prepared(request, config, arms, folds, trials, jobs, configs, folder, workers, assembly)
+
+
+def _require_networks(config: Config, arms: Arms) -> None:
+    """Raises ConfigError where an arm blends: a trial trains and scores the network alone."""
+    for arm in ((), *(arm.overrides for arm in (*arms.variants, *arms.without))):
+        if overridden(config, (*arms.baseline, *arm)).model.blend.enabled:
+            raise ConfigError(
+                "a validation compares networks, and would leave LightGBM out of them; set model.blend.enabled=false"
+            )
 
 
 def describe_plan(prepared: Prepared) -> dict[str, Any]:
