@@ -97,7 +97,7 @@ def test_the_summary_is_json_of_the_documented_form(whole: Explained, bare: Expl
     found = json.loads(strict_json(summary(whole)))
     keys = {
         "format", "run", "model", "source", "date", "first", "days", "stocks", "horizons", "window", "variables",
-        "attention_by_lag", "frequencies", "graph", "permutation", "stock",
+        "attention_by_lag", "frequencies", "graph", "permutation", "stock", "blend",
     }  # fmt: skip
     assert found.keys() == keys
     assert sum(variable["weight"] for variable in found["variables"].values()) == pytest.approx(1)
@@ -114,9 +114,13 @@ def test_the_summary_is_json_of_the_documented_form(whole: Explained, bare: Expl
     assert list(found["permutation"]["features"]) == ["f1", "f0"]
     rank = stock["rank"]["1d"]
     assert rank == 1 + int((whole.day.scores[:, 0] > whole.day.scores[POSITION, 0]).sum())
+    assert found["blend"] is None
     little = json.loads(strict_json(summary(bare)))
     assert little.keys() == keys
-    assert {key for key, value in little.items() if value is None} == {"frequencies", "graph", "permutation", "stock"}
+    nothing = {key for key, value in little.items() if value is None}
+    assert nothing == {
+        "frequencies", "graph", "permutation", "stock", "blend",
+    }  # fmt: skip
 
 
 def test_the_page_is_one_file_with_everything_on_it(whole: Explained) -> None:

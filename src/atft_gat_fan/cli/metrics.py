@@ -24,7 +24,8 @@ def _table(split: str, metrics: Mapping[str, Any]) -> Table:
         if metrics[key] is None:
             table.caption = f"{label}: {metrics[f'{key}_reason']}"
             continue
-        for name, scorer in {"model": metrics, **metrics["baselines"]}.items():
+        parts = {f"  its {name}": metrics["blend"][name] for name in ("network", "lightgbm") if "blend" in metrics}
+        for name, scorer in {"model": metrics, **parts, **metrics["baselines"]}.items():
             cells = (_cell(scorer.get(key), horizon) for horizon in horizons)
             table.add_row(label if name == "model" else "", name, *cells, end_section=True)
     return table

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from atft_gat_fan.config.blend_section import BlendConfig
 from atft_gat_fan.config.section import Positive, PositiveFloat, Probability, Section
 
 
@@ -65,6 +66,7 @@ class ModelConfig(Section):
     gat: GatConfig = GatConfig()
     head: HeadConfig = HeadConfig()
     freq_dropout: FreqDropoutConfig = FreqDropoutConfig()
+    blend: BlendConfig = BlendConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelConfig":

@@ -7,22 +7,32 @@ says why and how to mend it instead of failing the evaluation.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from atft_gat_fan.data.stock_days import (
+    LabelTransform,
+    Rows,
+    StockDayPanel,
+    UnlabelledError,
+    column_of,
+    gather,
+    labelled_rows,
+    rows_where,
+)
+from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.models.gradient_boosting import LightGBMParams, Progress, load_lightgbm, train_booster
+
+__all__ = ["BaselineData", "BaselineName", "Baselines", "LightGBMParams", "baseline_scores"]
+
 BaselineName = Literal["reversal", "momentum", "ridge", "lightgbm"]
 Scorer = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 """Features [rows, features] -> scores [rows]."""
-Progress = Callable[[float], None]
-"""Told the share that is done, again and again; may raise to stop the work."""
 Fit = Callable[[NDArray[np.float32], NDArray[np.floating], Progress], Scorer]
 """Features [rows, features], target [rows]."""
-LabelTransform = Callable[[NDArray[np.float32]], NDArray[np.floating]]
-"""Labels [days, stocks, horizons] -> what is regressed on, within the day; NaN stays NaN."""
 
 MOMENTUM_LOOKBACK = 252
 MOMENTUM_SKIP = 21
@@ -31,68 +41,30 @@ RIDGE_ALPHA = 0.01
 """Penalty per training row (scikit-learn's alpha is this times the rows), for features of unit variance."""
 
 NO_RETURNS = "trailing 1-day returns are unknown; give the panel prices or a trailing return column (data.columns)"
-NO_TRAINING_LABELS = "no training day has features and labels; widen the training period (split.train_end)"
 SHORT_HISTORY = (
     f"no stock has {MOMENTUM_MIN_RETURNS} returns between {MOMENTUM_LOOKBACK} and {MOMENTUM_SKIP} days before a "
     "predicted day; start the panel earlier (data.start)"
 )
+LEAVE_IT_OUT = "leave it out (evaluation.baselines)"
 
 
-DAYS_AT_A_TIME = 64
 FITTING = 0.9
 """Share of a learner's time that is fitting, about; scoring is the rest."""
 ROWS_AT_A_TIME = 2**16
 """A multiple of the rows that a matrix product takes together: cut elsewhere, the last digit of a score could move."""
 
 
-class BaselinePanel(Protocol):
-    """A panel as baselines see it, read a few days at a time; days and stocks are positions."""
-
-    @property
-    def num_stocks(self) -> int: ...
-
-    @property
-    def num_features(self) -> int: ...
-
-    @property
-    def num_horizons(self) -> int: ...
-
-    def features(
-        self, day: int, stocks: Int[NDArray[np.int64], " chosen"]
-    ) -> Float[NDArray[np.float32], "chosen features"]:
-        """Of some of a day's present stocks, normalised over the training days; missing = 0 or NaN."""
-
-    def column(self, name: str, days: slice) -> NDArray[Any]:
-        """`labels` [days, stocks, horizons], raw forward returns; `returns` [days, stocks], trailing one-day returns
-        (both fractions, NaN = unknown); `present` [days, stocks]."""
-
-
 @dataclass(frozen=True)
 class BaselineData:
     """`train_days` and `predict_days` are increasing positions of the panel's days."""
 
-    panel: BaselinePanel
+    panel: StockDayPanel
     train_days: Int[NDArray[np.int64], " train_days"]
     predict_days: Int[NDArray[np.int64], " days"]
 
     def column(self, name: str, days: NDArray[np.int64]) -> NDArray[Any]:
         """A column over some days, which need not follow each other."""
-        period: NDArray[Any] = self.panel.column(name, slice(int(days[0]), int(days[-1]) + 1))
-        chosen: NDArray[Any] = period[days - days[0]]
-        return chosen
-
-
-@dataclass(frozen=True)
-class LightGBMParams:
-    """Settings of the LightGBM baseline; `max_rows` keeps the newest training days that fit."""
-
-    num_rounds: int = 200
-    learning_rate: float = 0.05
-    num_leaves: int = 31
-    min_data_in_leaf: int = 200
-    feature_fraction: float = 0.8
-    bagging_fraction: float = 0.8
-    max_rows: int = 1_000_000
+        return column_of(self.panel, name, days)
 
 
 @dataclass(frozen=True)
@@ -209,35 +181,15 @@ def _lightgbm(
 ) -> NDArray[np.float32]:
     """Gradient-boosted trees on the model's own label, one booster a horizon."""
     try:
-        import lightgbm  # its shared library may not load here
-    except (ImportError, OSError) as error:
-        raise _UnavailableError(
-            f"LightGBM does not load ({error}); install its OpenMP library (`apt-get install libgomp1`, "
-            "`brew install libomp`) or leave it out (evaluation.baselines)"
-        ) from error
-
-    settings = {
-        "objective": "regression",
-        "learning_rate": params.learning_rate,
-        "num_leaves": params.num_leaves,
-        "min_data_in_leaf": params.min_data_in_leaf,
-        "feature_fraction": params.feature_fraction,
-        "bagging_fraction": params.bagging_fraction,
-        "bagging_freq": 1,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": num_threads,
-        "seed": seed,
-        "verbosity": -1,
-    }
+        load_lightgbm(LEAVE_IT_OUT)
+    except ConfigError as error:
+        raise _UnavailableError(str(error)) from error
 
     def fit(features: NDArray[np.float32], target: NDArray[np.floating], told: Progress) -> Scorer:
-        def after_round(environment: Any) -> None:
-            told((environment.iteration + 1) / params.num_rounds)
-
-        dataset = lightgbm.Dataset(features, label=target, params=settings)
-        booster = lightgbm.train(settings, dataset, num_boost_round=params.num_rounds, callbacks=[after_round])
-        return lambda inputs: np.asarray(booster.predict(inputs, num_threads=num_threads))
+        booster = train_booster(
+            features, target, params, num_threads=num_threads, seed=seed, progress=told, otherwise=LEAVE_IT_OUT
+        )
+        return lambda inputs: booster.score(inputs, num_threads)
 
     return _learned(data, params.max_rows, label_transform, fit, progress)
 
@@ -248,12 +200,14 @@ def _learned(
     """Fit each horizon, then score the predicted days; NaN where a stock is absent."""
     scorers = _fit_horizons(data, max_rows, transform, fit, progress)
     scores = np.full((len(data.predict_days), data.panel.num_stocks, len(scorers)), np.nan, dtype=np.float32)
-    rows = _rows(data.predict_days, data.column("present", data.predict_days)) if len(data.predict_days) else _NO_ROWS
+    rows = _NO_ROWS
+    if len(data.predict_days):
+        rows = rows_where(data.predict_days, data.column("present", data.predict_days))
     position = np.searchsorted(data.predict_days, rows.day)
     for start in range(0, len(rows.day), ROWS_AT_A_TIME):
         part = slice(start, start + ROWS_AT_A_TIME)
         alive = partial(progress, FITTING + (1 - FITTING) * start / len(rows.day))
-        inputs = _gather(data.panel, rows.day[part], rows.stock[part], alive)
+        inputs = gather(data.panel, Rows(rows.day[part], rows.stock[part]), alive)
         for horizon, score in enumerate(scorers):
             alive()
             scores[position[part], rows.stock[part], horizon] = score(inputs)
@@ -263,84 +217,23 @@ def _learned(
 def _fit_horizons(
     data: BaselineData, max_rows: int, transform: LabelTransform, fit: Fit, progress: Progress
 ) -> list[Scorer]:
-    rows = _training_rows(data, max_rows)
-    features = _gather(data.panel, rows.day, rows.stock, partial(progress, 0.0))
-    targets = _targets(data, rows, transform)
-    usable = np.isfinite(targets)
-    if not usable.any(axis=0).all():
-        raise _UnavailableError(NO_TRAINING_LABELS)
-    part = FITTING / len(usable.T)
+    try:
+        rows = labelled_rows(data.panel, data.train_days, max_rows, transform, partial(progress, 0.0))
+    except UnlabelledError as error:
+        raise _UnavailableError(str(error)) from error
+    part = FITTING / data.panel.num_horizons
     scorers = []
-    for horizon, (target, known) in enumerate(zip(targets.T, usable.T, strict=True)):
+    for horizon in range(data.panel.num_horizons):
         progress(horizon * part)
 
         def told(share: float, begin: float = horizon * part) -> None:
             progress(begin + share * part)
 
-        scorers.append(fit(features if known.all() else features[known], target[known], told))
+        scorers.append(fit(*rows.of_horizon(horizon), told))
     return scorers
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Stock-days, by panel position, in order of day and stock."""
-
-    day: NDArray[np.int64]
-    stock: NDArray[np.int64]
-
-
-_NO_ROWS = _Rows(np.empty(0, np.int64), np.empty(0, np.int64))
-
-
-def _rows(days: NDArray[np.int64], mask: NDArray[np.bool_]) -> _Rows:
-    day, stock = np.nonzero(mask)
-    return _Rows(days[day], stock)
-
-
-def _training_rows(data: BaselineData, max_rows: int) -> _Rows:
-    """Present stock-days with any label on the newest training days that fit into `max_rows` (at least one day)."""
-    parts: list[_Rows] = []
-    left = max_rows
-    for stop in range(len(data.train_days), 0, -DAYS_AT_A_TIME):
-        days = data.train_days[max(0, stop - DAYS_AT_A_TIME) : stop]
-        mask = data.column("present", days) & np.isfinite(data.column("labels", days)).any(axis=2)
-        days, mask = days[mask.any(axis=1)], mask[mask.any(axis=1)]
-        newest_first = np.cumsum(mask.sum(axis=1)[::-1])
-        fitting = int(np.searchsorted(newest_first, left, side="right"))
-        kept = max(fitting, 0 if parts else min(1, len(days)))
-        if kept:
-            parts.append(_rows(days[-kept:], mask[-kept:]))
-            left -= len(parts[-1].day)
-        if fitting < len(days):
-            break
-    if not parts:
-        raise _UnavailableError(NO_TRAINING_LABELS)
-    parts.reverse()
-    return _Rows(np.concatenate([part.day for part in parts]), np.concatenate([part.stock for part in parts]))
-
-
-def _targets(data: BaselineData, rows: _Rows, transform: LabelTransform) -> NDArray[np.floating]:
-    """What is regressed on, [rows, horizons]."""
-    first_row = np.unique(rows.day, return_index=True)[1]
-    edges = [*first_row[::DAYS_AT_A_TIME], len(rows.day)]
-    parts = []
-    for start, stop in pairwise(edges):
-        chosen, day = np.unique(rows.day[start:stop], return_inverse=True)
-        parts.append(np.asarray(transform(data.column("labels", chosen)))[day, rows.stock[start:stop]])
-    return np.concatenate(parts)
-
-
-def _gather(
-    panel: BaselinePanel, day: NDArray[np.int64], stock: NDArray[np.int64], alive: Callable[[], None]
-) -> NDArray[np.float32]:
-    """Features of stock-days in order of day, [rows, features]; missing = 0, the training mean."""
-    features = np.empty((len(day), panel.num_features), np.float32)
-    edges = np.flatnonzero(np.diff(day, prepend=-1, append=-1))
-    for start, stop in pairwise(edges):
-        alive()
-        features[start:stop] = panel.features(int(day[start]), stock[start:stop])
-    features[~np.isfinite(features)] = 0.0
-    return features
+_NO_ROWS = Rows(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def _within_day_zscores(labels: NDArray[np.floating]) -> NDArray[np.float64]:

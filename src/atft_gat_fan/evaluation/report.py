@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from atft_gat_fan.evaluation.blend import SECTION, TITLES, without_parts
+from atft_gat_fan.evaluation.blend_charts import blend_charts
 from atft_gat_fan.evaluation.charts import (
     VariablesOverTime,
     attention_chart,
@@ -22,7 +24,7 @@ from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, name_of
 from atft_gat_fan.evaluation.training_charts import training_charts
 from atft_gat_fan.evaluation.verdict import basis_points, judge, title_of
 from atft_gat_fan.reporting.numbers import fixed, percent
-from atft_gat_fan.reporting.page import Fact, render
+from atft_gat_fan.reporting.page import Chart, Fact, render
 
 TEMPLATE = "report.html.j2"
 
@@ -56,6 +58,8 @@ class ReportInputs:
     variables_over_time: VariablesOverTime | None = None
     """Of the same features in the same order."""
     attention: Float[NDArray[np.floating], " window"] | None = None
+    blend: Json | None = None
+    """The `blend` part of metrics.json: weights, and how they were chosen; None where the network scores alone."""
     commands: Sequence[str] = ()
     """Commands that make this run again."""
 
@@ -72,9 +76,17 @@ class Matrix:
     rows: tuple[tuple[str, bool, tuple[str, ...]], ...]
 
 
+@dataclass(frozen=True)
+class BlendPart:
+    """What the page says of a blend: figures, and each metric of the blend beside its parts."""
+
+    charts: list[Chart]
+    matrices: list[Matrix]
+
+
 def build_report(inputs: ReportInputs) -> str:
     """The page as HTML text, without scripts or addresses. The same inputs give the same text."""
-    evaluation, metrics = inputs.evaluation, inputs.evaluation.metrics
+    evaluation, metrics = without_parts(inputs.evaluation), inputs.evaluation.metrics
     days = evaluation.days
     return render(
         TEMPLATE,
@@ -87,6 +99,7 @@ def build_report(inputs: ReportInputs) -> str:
         tiles=tiles(metrics, name_of(evaluation.horizons[0])),
         horizons=[name_of(horizon) for horizon in evaluation.horizons],
         matrices=matrices(metrics),
+        blend=None if inputs.blend is None else _blend_part(inputs.blend, inputs.evaluation),
         absent=[(title_of(name), values["unavailable"]) for name, values in _absent(metrics)],
         ranking=ranking_charts(evaluation),
         portfolio=portfolio_charts(evaluation),
@@ -136,7 +149,18 @@ def matrices(metrics: Json) -> list[Matrix]:
     else:
         liquid = "upper half of each day's stocks by 20-day median dollar volume"
         matrices.append(_matrix(metrics, "rank_ic_liquid", "Liquid RankIC", liquid, 4))
-    return [*matrices, _advantage(metrics)]
+    return [*matrices, _advantage(metrics, "Model minus baseline")]
+
+
+def _blend_part(blend: Json, evaluation: Evaluation) -> BlendPart:
+    section = evaluation.metrics[SECTION]
+    parts = {TITLES[name]: section[name] for name in section["versus"]}
+    versus = {TITLES[name]: found for name, found in section["versus"].items()}
+    # As baselines stand beside the model.
+    beside = {**evaluation.metrics, "baselines": parts, "versus": versus}
+    return BlendPart(
+        blend_charts(blend, evaluation), [*matrices(beside)[:-1], _advantage(beside, "Blend minus each part")]
+    )
 
 
 def _matrix(metrics: Json, key: str, title: str, note: str, digits: int) -> Matrix:
@@ -148,9 +172,8 @@ def _matrix(metrics: Json, key: str, title: str, note: str, digits: int) -> Matr
     return Matrix(title, note, rows)
 
 
-def _advantage(metrics: Json) -> Matrix:
-    """Model minus baseline, marked where the paired interval excludes zero."""
-    title = "Model minus baseline"
+def _advantage(metrics: Json, title: str) -> Matrix:
+    """The model minus the others, marked where the paired interval excludes zero."""
     if not metrics["versus"]:
         return Matrix(title, "No baseline ran on these days.", ())
     mark = {"beats": " ▲", "loses": " ▼"}

@@ -2,8 +2,8 @@
 
 `model/weights.safetensors` holds the tensors, `model/model.json` how their inputs are made and what
 they were trained on. Where those weights are an EMA, `model/weights_raw.safetensors` keeps the raw ones
-beside them, for comparison: inference does not need them. Loading reads numbers and names only
-(safetensors and JSON, no pickle).
+beside them, for comparison: inference does not need them. Where LightGBM is blended in, `inference.blend_files` says
+what lies beside them. Loading reads numbers and names only (safetensors, JSON and the texts of trees, no pickle).
 """
 
 import hashlib
@@ -26,6 +26,8 @@ from atft_gat_fan.config.schema import DataConfig, GraphConfig
 from atft_gat_fan.data.durable_files import replace_durably, sealed
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.errors import ConfigError, StorageError
+from atft_gat_fan.inference.blend import Blend
+from atft_gat_fan.inference.blend_files import read_blend, write_blend
 from atft_gat_fan.inference.weights_file import read_weights
 from atft_gat_fan.models.chunks import Chunks
 from atft_gat_fan.models.network import ATFT_GAT_FAN
@@ -41,7 +43,7 @@ MOST_DESCRIPTION_BYTES = 1 << 24
 MOST_COVARIATES = 64
 KEYS = {
     "format", "weights_sha256", "raw_weights_sha256", "spec", "data", "graph", "normalizer", "static_categories",
-    "training", "numerics", "sha256",
+    "training", "numerics", "blend_sha256", "sha256",
 }  # fmt: skip
 
 
@@ -52,7 +54,8 @@ class Bundle:
     `data` and `graph` say how a panel becomes inputs; `normalizer` carries the training statistics
     and the feature order; `static_categories` are the category names behind the embedding rows
     (row 0: unknown); `training` is the fingerprint of the run that made it,
-    `numerics` the versions and settings under which it computed.
+    `numerics` the versions and settings under which it computed. With a `blend` the model's scores are those of the
+    network and LightGBM together; None: of the network alone.
     """
 
     model: ATFT_GAT_FAN
@@ -63,6 +66,7 @@ class Bundle:
     training: dict[str, Any]
     numerics: dict[str, Any]
     fingerprint: str
+    blend: Blend | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -79,10 +83,12 @@ def write_bundle(
     static_categories: tuple[str, ...],
     training: dict[str, Any],
     raw_weights: Mapping[str, Tensor] | None = None,
+    blend: Blend | None = None,
 ) -> None:
     """Write the bundle; each file appears whole or not at all, the description last.
 
-    `model` carries the weights to use; `raw_weights` are those behind them where they are an EMA.
+    `model` carries the weights to use; `raw_weights` are those behind them where they are an EMA; `blend` is LightGBM's
+    part of the model.
     Raises StorageError where the folder cannot be written.
     """
     weights = _serialise(model.state_dict())
@@ -101,6 +107,9 @@ def write_bundle(
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        blend_sha256 = write_blend(folder, blend)
+        if blend_sha256 is not None:
+            description["blend_sha256"] = blend_sha256
         if raw is None:
             (folder / RAW_WEIGHTS).unlink(missing_ok=True)  # of an earlier model in the same folder
         else:
@@ -146,6 +155,7 @@ def load_bundle(folder: Path) -> Bundle:
         training=parts.training,
         numerics=parts.numerics,
         fingerprint=hashlib.sha256(raw).hexdigest()[:16],
+        blend=parts.blend_in(folder),
     )
 
 
@@ -181,6 +191,7 @@ class _Description:
     static_categories: tuple[str, ...]
     training: dict[str, Any]
     numerics: dict[str, Any]
+    blend_sha256: str | None
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -203,6 +214,12 @@ class _Description:
         """Those of the network, in shape only. Raises ConfigError where the spec contradicts itself."""
         with torch.device("meta"):
             return ATFT_GAT_FAN(self.spec).state_dict()
+
+    def blend_in(self, folder: Path) -> Blend | None:
+        """The blend that the description names. Raises StorageError."""
+        if self.blend_sha256 is None:
+            return None
+        return read_blend(folder, self.blend_sha256, self.spec.horizons, self.spec.num_features)
 
 
 def _described(file: Path, raw: bytes) -> _Description:
@@ -230,6 +247,9 @@ def _described(file: Path, raw: bytes) -> _Description:
             static_categories=TypeAdapter(tuple[str, ...]).validate_json(json.dumps(body["static_categories"])),
             training=dict(body["training"]),
             numerics=_Numerics.model_validate(body["numerics"], strict=True).model_dump(),
+            blend_sha256=TypeAdapter(str).validate_python(body["blend_sha256"], strict=True)
+            if "blend_sha256" in body
+            else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, ConfigError) as error:
         raise StorageError(f"{file}: expected a model description, found {_reason(error)}; restore the file") from error

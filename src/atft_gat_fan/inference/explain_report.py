@@ -40,6 +40,7 @@ def build_page(explained: Explained, command: str) -> str:
         frequencies=frequency_charts(explained),
         graph=graph_charts(explained),
         command=command,
+        blended=explained.blend is not None,
     )
 
 

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from atft_gat_fan.inference.blend import Blend
 from atft_gat_fan.inference.explain import GRAPH_FACTS, DayExplanation, Explanation, Moments
 from atft_gat_fan.inference.permutation import PermutationImportance
 from atft_gat_fan.inference.stock_explanation import StockExplanation
@@ -57,6 +58,8 @@ class Explained:
     permutation: PermutationImportance | None = None
     stock: int | None = None
     about: StockExplanation | None = None
+    blend: Blend | None = None
+    """LightGBM's part of the model; all else here is of the network alone."""
 
     @property
     def date(self) -> np.datetime64:
@@ -186,6 +189,16 @@ def summary(explained: Explained) -> dict[str, Any]:
         "graph": _graph(over_time),
         "permutation": None if explained.permutation is None else _permutation(explained.permutation, names),
         "stock": None if explained.stock is None else _stock(explained, explained.stock),
+        "blend": None if explained.blend is None else _blend(explained.blend, names),
+    }
+
+
+def _blend(blend: Blend, names: Names) -> dict[str, Any]:
+    return {
+        "network_weight": blend.weight_by_horizon,
+        "lightgbm_gain": {
+            name: _by_horizon(shares, names) for name, shares in zip(names.features, blend.gain, strict=True)
+        },
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from atft_gat_fan.data.calendar import CALENDAR_COVARIATES
+from atft_gat_fan.inference.blend import Blend
 from atft_gat_fan.inference.bundle import Bundle
 from atft_gat_fan.types import NUM_EDGE_FEATURES
 
@@ -17,6 +18,7 @@ SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
 def describe(bundle: Bundle, form: Format) -> dict[str, Any]:
     """What a program must know to use the file: inputs, outputs, and what the numbers mean."""
     spec = bundle.spec
+    without = {} if bundle.blend is None else {"left_out": left_out(bundle.blend)}
     return {
         "format": FORMAT,
         "file": form,
@@ -30,6 +32,17 @@ def describe(bundle: Bundle, form: Format) -> dict[str, Any]:
         "graph": bundle.graph.model_dump(mode="json") if spec.gat_heads else None,
         "training": bundle.training,
         "spec": asdict(spec),
+        **without,
+    }
+
+
+def left_out(blend: Blend) -> dict[str, Any]:
+    """What the model is made of beside the network, which is all that is exported."""
+    return {
+        "why": "the file holds the network alone; LightGBM's trees are in the model's folder (lightgbm_*.txt), and its "
+        "scores are network_weight times the network's rank within the day (0 to 1, ties averaged) plus the rest times "
+        "LightGBM's",
+        "network_weight": blend.weight_by_horizon,
     }
 
 

@@ -28,7 +28,7 @@ def evaluate_run(run: Path, split: Literal["valid", "test"], console: Console) -
     apply_numerics(bundle, console.print)
     with StopSignals() as signals, Stages(console, signals) as stages:
         assembly = assemble(config, stages, bundle.normalizer)
-        evaluations = score_and_measure(run, assembly, bundle.model, stages)
+        evaluations = score_and_measure(run, assembly, bundle.model, stages, blend=bundle.blend)
         reference_of_run(run, assembly, stages)
         write_report(run, assembly, evaluations["test"], stages)
     metrics: dict[str, Any] = read_metrics(run)[split]

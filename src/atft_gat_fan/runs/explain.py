@@ -152,6 +152,7 @@ def _explained(
         permutation=permutation,
         stock=position,
         about=about,
+        blend=bundle.blend,
     )
 
 

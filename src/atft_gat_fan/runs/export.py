@@ -13,7 +13,7 @@ from atft_gat_fan.errors import DataError, GateError, Problem, StorageError
 from atft_gat_fan.inference.bundle import Bundle, apply_numerics
 from atft_gat_fan.inference.export import export, exported_inputs
 from atft_gat_fan.inference.export_check import TOLERANCE, Parity, parity, runner
-from atft_gat_fan.inference.export_description import SUFFIXES, Format, describe
+from atft_gat_fan.inference.export_description import SUFFIXES, Format, describe, left_out
 from atft_gat_fan.runs.members import load_members
 from atft_gat_fan.runs.model_data import ModelData, open_model_data
 from atft_gat_fan.runs.process import prepare_process
@@ -44,6 +44,8 @@ def export_run(
     if form is None:
         form = "torch" if out is not None and out.suffix == SUFFIXES["torch"] else "onnx"
     out = out or run / "export" / f"model{SUFFIXES[form]}"
+    if bundle.blend is not None:
+        console.print(f"{run} blends LightGBM in: {left_out(bundle.blend)['why']}", style="yellow", highlight=False)
     with StopSignals() as signals, Stages(console, signals) as stages:
         data = open_model_data(member, source, stages)
         days = _checked_days(data)

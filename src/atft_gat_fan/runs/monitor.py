@@ -108,7 +108,7 @@ def _observed(
         after_steps.append(private_bytes())
         stages("score", share)
 
-    prediction = predict_days(bundle.model, batches, days, progress=stepped)
+    prediction = predict_days(bundle.model, batches, days, blend=bundle.blend, progress=stepped)
     bins = {family: histograms.bins for family, histograms in reference.families.items()}
     now = observe(
         Subject(member.recipe(source, None).data, batches, bundle.normalizer), days, prediction.scores, stages, bins

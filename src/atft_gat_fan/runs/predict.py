@@ -29,8 +29,9 @@ from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.signals import StopSignals
 
-MODEL, MODELS = "model", "models"
-"""Keys of a table's footer: fingerprint of what scored, and those of all its members as JSON."""
+MODEL, MODELS, NETWORK_WEIGHT = "model", "models", "network_weight"
+"""Keys of a table's footer: fingerprint of what scored, those of all its members as JSON, and, of those members that
+blend LightGBM in, the network's weight at each horizon, as JSON by fingerprint: no such key where none does."""
 
 
 def predict(
@@ -45,6 +46,9 @@ def predict(
     """
     laps = _Laps()
     members = load_members(runs)
+    for member in members:
+        if member.bundle.blend is not None:
+            member.bundle.blend.load()  # before the panel is read, where it would be in vain
     laps("load")
     scored: list[_Scored] = []
     with StopSignals() as signals, Stages(console, signals) as stages:
@@ -55,9 +59,14 @@ def predict(
                 scored += [_score(member, store, config.data, asked, console, stages, laps) for member in group]
     table = _together(scored, data)
     fingerprints = [member.bundle.fingerprint for member in members]
-    write_table(table, out, {MODEL: fingerprint(members), MODELS: json.dumps(fingerprints)})
+    footer = {MODEL: fingerprint(members), MODELS: json.dumps(fingerprints)}
+    blends = {
+        member.bundle.fingerprint: blend.weight_by_horizon for member in members if (blend := member.bundle.blend)
+    }
+    write_table(table, out, footer | ({NETWORK_WEIGHT: json.dumps(blends)} if blends else {}))
     laps("write")
-    return {"out": str(out), **_facts(table, scored), "model": fingerprint(members), "seconds": laps.seconds}
+    facts = {**_facts(table, scored), "model": fingerprint(members), **({"network_weight": blends} if blends else {})}
+    return {"out": str(out), **facts, "seconds": laps.seconds}
 
 
 class _Laps:
@@ -97,7 +106,9 @@ def _score(
     if batches.graph is not None:
         batches.graph.prepare(days)
     laps("graph")
-    prediction = predict_days(bundle.model, batches, days, progress=lambda share: stages("score", share))
+    prediction = predict_days(
+        bundle.model, batches, days, blend=bundle.blend, progress=lambda share: stages("score", share)
+    )
     laps("score")
     looked_at = store.days[days[0] - first_predictable(spec.window) : days[-1] + 1]
     return _Scored(

@@ -10,7 +10,7 @@ from rich.console import Console
 from atft_gat_fan.config.load import read_config
 from atft_gat_fan.evaluation.evaluate import Evaluation
 from atft_gat_fan.evaluation.report import ReportInputs, build_report
-from atft_gat_fan.inference.bundle import load_bundle
+from atft_gat_fan.inference.bundle import Bundle, load_bundle
 from atft_gat_fan.runs.assembly import Assembly, Report, assemble
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, REPORT, read_events, read_metrics, write_text
 from atft_gat_fan.runs.scores import evaluations_of, variables_over_time
@@ -23,7 +23,11 @@ def report(run: Path, console: Console) -> Path:
     bundle = load_bundle(run / BUNDLE)
     with StopSignals() as signals, Stages(console, signals) as stages:
         assembly = assemble(read_config(run / CONFIG), stages, bundle.normalizer)
-        return write_report(run, assembly, evaluations_of(run, assembly, stages)["test"], stages)
+        return write_report(run, assembly, _test_of(run, assembly, bundle, stages), stages)
+
+
+def _test_of(run: Path, assembly: Assembly, bundle: Bundle, report: Report) -> Evaluation:
+    return evaluations_of(run, assembly, report, blended=bundle.blend is not None)["test"]
 
 
 def write_report(run: Path, assembly: Assembly, evaluation: Evaluation, report: Report) -> Path:
@@ -44,6 +48,7 @@ def write_report(run: Path, assembly: Assembly, evaluation: Evaluation, report: 
             variable_weights=metrics["test"]["variable_importance"],
             variables_over_time=variables_over_time(run, "test"),
             attention=np.array(metrics["test"]["attention_by_lag"]),
+            blend=metrics.get("blend"),
             commands=[f"atft train config={(run / CONFIG).resolve()} run.dir=runs/{run.name}-again"],
         )
     )

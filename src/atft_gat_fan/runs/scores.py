@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,22 +12,24 @@ import torch
 from numpy.typing import NDArray
 
 from atft_gat_fan.data.durable_files import strict_json
-from atft_gat_fan.data.normalizer import Normalizer
-from atft_gat_fan.data.store import Store
+from atft_gat_fan.data.stock_days import StoredStockDays
 from atft_gat_fan.errors import StorageError
 from atft_gat_fan.evaluation.baselines import BaselineData, Baselines, LightGBMParams, baseline_scores
+from atft_gat_fan.evaluation.blend import PART, parts_apart
 from atft_gat_fan.evaluation.charts import VariablesOverTime
 from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, EvaluationData, evaluate
+from atft_gat_fan.inference.blend import PARTS, Blend
+from atft_gat_fan.inference.blend_files import weight_json
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.inference.score_table import read_table, score_table, scores_of, write_table
 from atft_gat_fan.losses.label_transform import transform_labels
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.runs.assembly import Assembly, Report
 from atft_gat_fan.runs.process import device_of
-from atft_gat_fan.runs.run_files import BASELINES, PREDICTIONS, read_metrics, write_metrics
+from atft_gat_fan.runs.run_files import BASELINES, BLEND, PREDICTIONS, read_metrics, write_metrics
 from atft_gat_fan.untrusted import parse_json
 
-MADE_FROM, FACTS, OVER_TIME = "made_from", "facts", "over_time"
+MADE_FROM, FACTS, OVER_TIME, NETWORK_WEIGHT = "made_from", "facts", "over_time", "network_weight"
 """Keys of a table's footer."""
 STRETCH = 5
 """Trading days that what the model looked at is averaged over: a week."""
@@ -36,20 +37,29 @@ SPLITS: tuple[Literal["valid", "test"], ...] = ("valid", "test")
 
 
 def score_and_measure(
-    run: Path, assembly: Assembly, model: ATFT_GAT_FAN, report: Report, made_from: str = ""
+    run: Path,
+    assembly: Assembly,
+    model: ATFT_GAT_FAN,
+    report: Report,
+    made_from: str = "",
+    blend: Blend | None = None,
 ) -> dict[str, Evaluation]:
     """Write predictions.parquet, baselines.parquet and the split sections of metrics.json; return the evaluations.
 
-    `made_from` names all that the scores depend on: tables that an interrupted process left under it are taken over.
+    With a `blend` the predictions are its, and blend.parquet holds the ranks of its parts. `made_from` names all that
+    the scores depend on: tables that an interrupted process left under it are taken over.
     """
-    if not _have(run / PREDICTIONS, made_from):
-        _write_predictions(run, assembly, model, report, made_from)
+    tables = [run / PREDICTIONS] if blend is None else [run / BLEND, run / PREDICTIONS]
+    if not all(_have(table, made_from) for table in tables):
+        _write_predictions(run, assembly, model, report, made_from, blend)
     if not _have(run / BASELINES, made_from):
         baselines = _baselines(assembly, report)
         notes = _notes(made_from, baselines.unavailable)
         write_table(_baseline_table(assembly, baselines), run / BASELINES, notes)
     write_metrics(run, {"baselines_unavailable": _noted(run / BASELINES)})
-    evaluations = evaluations_of(run, assembly, report)
+    if blend is not None:
+        write_metrics(run, {"blend": _blend_metrics(blend)})
+    evaluations = evaluations_of(run, assembly, report, blended=blend is not None)
     looked_at = _noted(run / PREDICTIONS)
     write_metrics(run, {split: evaluations[split].metrics | looked_at[split] for split in SPLITS})
     return evaluations
@@ -73,17 +83,34 @@ def _noted(table: Path) -> dict[str, Any]:
     return facts
 
 
-def _write_predictions(run: Path, assembly: Assembly, model: ATFT_GAT_FAN, report: Report, made_from: str) -> None:
-    """The model's scores of each split, and what it looked at for them."""
+def _blend_metrics(blend: Blend) -> dict[str, Any]:
+    """The network's weights, and the RankIC on the validation days under each that was tried."""
+    weights = zip(blend.horizons, blend.weights, strict=True)
+    return {"grid": list(blend.grid), "weights": {f"{horizon}d": weight_json(weight) for horizon, weight in weights}}
+
+
+def _write_predictions(
+    run: Path, assembly: Assembly, model: ATFT_GAT_FAN, report: Report, made_from: str, blend: Blend | None
+) -> None:
+    """The model's scores of each split, and what it looked at for them; of a blend its parts' ranks as well."""
     store, config = assembly.store, assembly.config
     looked_at: dict[str, Any] = {}
     over_time: dict[str, Any] = {}
     tables = []
+    parts = []
     for split in SPLITS:
         days = getattr(assembly.split, split)
         prediction = predict_days(
-            model, assembly.batches, days, device=device_of(config), progress=lambda share: report("score", share)
+            model,
+            assembly.batches,
+            days,
+            blend=blend,
+            device=device_of(config),
+            progress=lambda share: report("score", share),
         )
+        for part, ranks in prediction.parts.items():
+            table = score_table(store.days[days], store.codes, store.horizons, ranks)
+            parts.append(table.with_columns(scorer=pl.lit(part)))
         tables.append(score_table(store.days[days], store.codes, store.horizons, prediction.scores))
         looked_at[split] = {
             "variable_importance": dict(
@@ -93,6 +120,9 @@ def _write_predictions(run: Path, assembly: Assembly, model: ATFT_GAT_FAN, repor
         }
         over_time[split] = _by_stretch(store.days[days], prediction.variable_weights_by_day)
     notes = _notes(made_from, looked_at) | {OVER_TIME: strict_json(over_time)}
+    if blend is not None:
+        write_table(pl.concat(parts), run / BLEND, {MADE_FROM: made_from})
+        notes[NETWORK_WEIGHT] = strict_json(blend.weight_by_horizon)
     write_table(pl.concat(tables), run / PREDICTIONS, notes)
 
 
@@ -125,8 +155,8 @@ def variables_over_time(run: Path, split: str) -> VariablesOverTime | None:
     return found
 
 
-def evaluations_of(run: Path, assembly: Assembly, report: Report) -> dict[str, Evaluation]:
-    """The evaluation of each split from the scores stored in the run's folder."""
+def evaluations_of(run: Path, assembly: Assembly, report: Report, *, blended: bool = False) -> dict[str, Evaluation]:
+    """The evaluation of each split from the scores stored in the run's folder; of a blend with its parts beside it."""
     store = assembly.store
     rows = len(_scored_days(assembly)) * len(store.codes)
     model = read_table(run / PREDICTIONS, store.horizons, rows)
@@ -135,50 +165,28 @@ def evaluations_of(run: Path, assembly: Assembly, report: Report) -> dict[str, E
     )
     unavailable = read_metrics(run)["baselines_unavailable"]
     scorers = {MODEL: model} | {name: baselines.filter(scorer=name) for name in baselines["scorer"].unique().sort()}
+    if blended:
+        parts = read_table(run / BLEND, store.horizons, rows * len(PARTS), ("scorer",))
+        scorers |= {f"{PART}{name}": parts.filter(scorer=name) for name in PARTS}
     evaluation = assembly.config.evaluation
     return {
-        split: evaluate(
-            _evaluation_data(assembly, getattr(assembly.split, split), scorers, unavailable),
-            num_quantiles=evaluation.num_quantiles,
-            cost_bps=evaluation.cost_bps,
-            seed=assembly.config.seed,
-            progress=partial(report, f"evaluation of the {split} days"),
+        split: parts_apart(
+            evaluate(
+                _evaluation_data(assembly, getattr(assembly.split, split), scorers, unavailable),
+                num_quantiles=evaluation.num_quantiles,
+                cost_bps=evaluation.cost_bps,
+                seed=assembly.config.seed,
+                progress=partial(report, f"evaluation of the {split} days"),
+            )
         )
         for split in SPLITS
     }
 
 
-@dataclass(frozen=True)
-class _StorePanel:
-    """A store as baselines see it: normalised day by day, in the same way whatever the model's switches are."""
-
-    store: Store
-    normalizer: Normalizer
-
-    @property
-    def num_stocks(self) -> int:
-        return len(self.store.codes)
-
-    @property
-    def num_features(self) -> int:
-        return len(self.normalizer.feature_names)
-
-    @property
-    def num_horizons(self) -> int:
-        return len(self.store.horizons)
-
-    def features(self, day: int, stocks: NDArray[np.int64]) -> NDArray[np.float32]:
-        block = self.store.block(day, 1, 1)
-        return self.normalizer.apply(block.features[0].take(np.searchsorted(block.stocks, stocks), axis=0))
-
-    def column(self, name: str, days: slice) -> NDArray[Any]:
-        return self.store.column(name, days)
-
-
 def _baselines(assembly: Assembly, report: Report) -> Baselines:
     """Baselines on the same features and days, trained on the same training days and label transform."""
     config = assembly.config
-    panel = _StorePanel(assembly.store, assembly.normalizer.aligned_to(assembly.store.feature_names))
+    panel = StoredStockDays(assembly.store, assembly.normalizer)
     data = BaselineData(panel, train_days=assembly.split.train, predict_days=_scored_days(assembly))
 
     def transform(labels: NDArray[np.float32]) -> NDArray[np.floating]:

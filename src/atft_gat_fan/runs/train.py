@@ -19,6 +19,7 @@ from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.inference.bundle import DESCRIPTION, Bundle, numerics_stamp, write_bundle
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
+from atft_gat_fan.runs.blend import require_blend, trained_blend
 from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.reference import reference_of_run
@@ -77,6 +78,7 @@ def _train_under(signals: StopSignals, config: Config, console: Console) -> Path
 
 def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console, signals: StopSignals) -> None:
     prepare_process(config.run.num_threads)
+    require_blend(config)
     folder.write_config(config)
     folder.write_json_atomic("plan.json", plan.to_json())
     initial = None if config.train.warm_start is None else load_initial(Path(config.train.warm_start))
@@ -86,6 +88,7 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
     settings = train_settings(assembly)
     folder.write_json_atomic("param_groups.json", parameter_groups_table(model, settings))
     result = fit(model, assembly, settings, folder, console, signals)
+    blend = trained_blend(folder.path, assembly, result.model, console, signals)
     write_bundle(
         folder.path / BUNDLE,
         model=result.model,
@@ -95,11 +98,13 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
         normalizer=assembly.normalizer,
         static_categories=assembly.store.static_categories,
         training=training_fingerprint(assembly, settings, result, initial),
+        blend=blend,
     )
     write_metrics(folder.path, {"train": _train_metrics(result)})
     free_memory()  # what the steps took is kept by malloc, and the tables of the evaluation would come on top
     with Stages(console, signals) as stages:
-        evaluations = score_and_measure(folder.path, assembly, result.model, stages, _made_from(folder, config))
+        made_from = _made_from(folder, config)
+        evaluations = score_and_measure(folder.path, assembly, result.model, stages, made_from, blend)
         reference_of_run(folder.path, assembly, stages)
         write_report(folder.path, assembly, evaluations["test"], stages)
 

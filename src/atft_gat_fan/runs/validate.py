@@ -20,7 +20,7 @@ from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.folds import Fold
 from atft_gat_fan.data.splits import usable_days
-from atft_gat_fan.errors import StorageError
+from atft_gat_fan.errors import ConfigError, StorageError
 from atft_gat_fan.runs.assembly import Assembly, assemble
 from atft_gat_fan.runs.pace import START_UP, duration, measure_pace
 from atft_gat_fan.runs.process import device_of, prepare_process
@@ -99,6 +99,7 @@ def prepare(request: Request, console: Console, arms: Arms | None = None) -> Pre
         parse_gate(gate)
     resolve(config)
     arms = arms or make_arms(config, request.only)
+    _require_networks(config, arms)
     prepare_process(config.validation.threads)
     with StopSignals() as signals, Stages(console, signals) as stages:
         # Online: nothing is materialised here, where nothing is trained.
@@ -120,6 +121,15 @@ def prepare(request: Request, console: Console, arms: Arms | None = None) -> Pre
         for trial in trials
     )
     return Prepared(request, config, arms, folds, trials, jobs, configs, folder, workers, assembly)
+
+
+def _require_networks(config: Config, arms: Arms) -> None:
+    """Raises ConfigError where an arm blends: a trial trains and scores the network alone."""
+    for arm in ((), *(arm.overrides for arm in (*arms.variants, *arms.without))):
+        if overridden(config, (*arms.baseline, *arm)).model.blend.enabled:
+            raise ConfigError(
+                "a validation compares networks, and would leave LightGBM out of them; set model.blend.enabled=false"
+            )
 
 
 def describe_plan(prepared: Prepared) -> dict[str, Any]:

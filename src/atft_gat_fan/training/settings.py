@@ -159,4 +159,6 @@ def decisive(config: Config) -> dict[str, Any]:
     values["ema"]["enabled"] |= improvements.pop("use_ema")
     if improvements.pop("huber_loss"):
         values["loss"]["type"] = "huber"
+    if not values["model"]["blend"]["enabled"]:
+        del values["model"]["blend"]  # its other keys decide nothing then
     return values
