@@ -67,6 +67,7 @@ def test_the_recipe_learns_and_predicts_the_bits_it_was_evaluated_with(tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_weights_of_liquid_stocks_change_what_is_learned(tmp_path: Path) -> None:
     weights = []
     for number, more in enumerate(([], ["loss.liquidity_weight=3"])):

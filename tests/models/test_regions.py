@@ -177,7 +177,10 @@ BLOCKWISE = {"fan_top_k": 0, "freq_dropout_p": 0.0, "blockwise": True, "same_day
 SAME_DAY = {"fan_top_k": 0, "freq_dropout_p": 0.0, "lstm_layers": 0, "num_heads": 0, "input_expansion": "polynomial"}
 
 
-@pytest.mark.parametrize("change", [BLOCKWISE, SAME_DAY], ids=["blockwise", "same day"])
+@pytest.mark.parametrize(
+    "change",
+    [pytest.param(BLOCKWISE, id="blockwise"), pytest.param(SAME_DAY, id="same day", marks=pytest.mark.exhaustive)],
+)
 def test_blocks_and_same_days_compile_once_for_all_shapes(change: dict[str, Any]) -> None:
     model = network(**change)
     other = compiled(model)

@@ -69,4 +69,5 @@ class TemporalAttention(nn.Module):
         """
         query = self.query(x).reshape(-1, self.num_heads, self.head_size)
         key_weight = self.key.weight.view(self.num_heads, self.head_size, -1)
-        return torch.einsum("rhc,hce->rhe", query, key_weight) * self.head_size**-0.5
+        probes: Tensor = torch.einsum("rhc,hce->rhe", query, key_weight) * self.head_size**-0.5
+        return probes
