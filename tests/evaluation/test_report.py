@@ -146,6 +146,11 @@ def test_missing_parts_are_explained_in_words() -> None:
         assert words in text, words
 
 
+def test_a_network_without_attention_has_no_figure_of_it() -> None:
+    inputs = ReportInputs(name="bare", evaluation=small_evaluation(), attention=np.array([]))
+    assert "The network has no temporal attention" in ParsedPage(build_report(inputs)).text
+
+
 def test_a_split_too_small_for_any_figure_still_makes_a_page() -> None:
     text = ParsedPage(build_report(full_inputs(evaluation=small_evaluation(days=1, stocks=3)))).text
     assert "Fewer than two days" in text

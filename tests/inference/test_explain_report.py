@@ -157,3 +157,11 @@ def test_returns_that_are_not_known_yet_are_said_to_be(whole: Explained) -> None
     assert json.loads(strict_json(summary(replace(whole, permutation=newest))))["permutation"]["features"]["f1"][
         "rank_ic_drop"
     ] == {"1d": None, "3d": None}
+
+
+def test_a_network_without_temporal_attention_is_not_said_to_look_at_the_last_day(tmp_path, whole: Explained) -> None:
+    without = explained(tmp_path / "s", num_heads=0, lstm_layers=0, fan_top_k=0, input_expansion="polynomial")
+    pages = [ParsedPage(build_page(each, "atft explain")).text for each in (without, whole)]
+    words = "The network has no temporal attention (model.attention.enabled)."
+    assert [words in page for page in pages] == [True, False]
+    assert ["Mean lag of the attention" in page for page in pages] == [False, True]

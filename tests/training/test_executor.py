@@ -208,6 +208,20 @@ def test_stocks_and_activations_follow_where_days_are_not_enough(bench, market, 
     assert relative_difference(small.gradients(), whole.gradients()) < 1e-5
 
 
+def test_a_block_that_a_recurrence_runs_over_is_split_by_stocks_and_never_by_days(bench, market):
+    """A piece of it would have seen fewer days before its own: other numbers, not the same in smaller pieces."""
+    network = {"fan_top_k": 0, "blockwise": True, "same_day_skip": True, "dropout": 0.3}
+    whole, small = bench(network=network, clip_norm=None), bench(network=network, clip_norm=None)
+    with Machine() as large:
+        whole.executor.train([market.batch(10, 8)], step=1)
+    with Machine(int(0.75 * large.peak)) as machine:
+        small.executor.train([market.batch(10, 8)], step=1)
+    assert machine.refused
+    assert small.executor.relief.stocks is not None
+    assert small.executor.relief.days is None
+    assert relative_difference(small.gradients(), whole.gradients()) < 1e-5
+
+
 def test_nothing_holds_the_tensors_of_a_failed_attempt_when_it_is_done_again(bench, market):
     bench, seen, alive, failed = bench(), [], [], []
     bench.model.temporal.register_forward_hook(lambda module, inputs, output: seen.append(weakref.ref(output[0])))

@@ -143,10 +143,12 @@ def variables_over_time_chart(names: Sequence[str], found: VariablesOverTime | N
 
 
 def attention_chart(attention: Float[NDArray[np.floating], " window"] | None) -> Chart:
-    """Mean attention on each day of the window, by its distance from the predicted day."""
+    """Mean attention on each day of the window, by its distance from the predicted day; empty: there is none."""
     title = "How far back it looks"
-    if attention is None or not len(attention):
+    if attention is None:
         return Chart(title, "Attention was not recorded.", wide=False)
+    if not len(attention):
+        return Chart(title, "The network has no temporal attention (model.attention.enabled).", wide=False)
     lags = np.arange(len(attention))[::-1]
     recent = float(attention[lags < 5].sum() / attention.sum())
     return Chart(

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from numpy.typing import NDArray
 
+from atft_gat_fan.data.liquidity import liquid_half
 from atft_gat_fan.errors import DataError
 from atft_gat_fan.metrics.dispersion import collapse_share, daily_dispersion
 from atft_gat_fan.metrics.portfolio import (
@@ -224,18 +225,10 @@ def _interval(daily: NDArray[np.float64], horizon: int, seed: int, num_resamples
 
 
 def _liquid_half(data: EvaluationData) -> Bool[NDArray[np.bool_], "days stocks"] | None:
-    """Upper half of each day's present stocks by dollar volume, the median included; None without any volume."""
-    if data.dollar_volume is None:
+    """`liquid_half`; None without any volume."""
+    if data.dollar_volume is None or not (data.present & np.isfinite(data.dollar_volume)).any():
         return None
-    known = data.present & np.isfinite(data.dollar_volume)
-    days_with_volume = known.any(axis=1)
-    if not days_with_volume.any():
-        return None
-    volume = np.where(known, data.dollar_volume, np.nan)
-    median = np.full((len(volume), 1), np.inf)
-    median[days_with_volume, 0] = np.nanmedian(volume[days_with_volume], axis=1)
-    liquid: NDArray[np.bool_] = known & (np.where(known, volume, -np.inf) >= median)
-    return liquid
+    return liquid_half(data.dollar_volume, data.present)
 
 
 def _missing_shares(data: EvaluationData) -> list[float | None]:

@@ -128,9 +128,16 @@ def permutation_chart(explained: Explained) -> Chart:
     )
 
 
+def attends(explained: Explained) -> bool:
+    """Whether the network has a temporal attention: without one, all weight is told to be on the last day."""
+    return bool((explained.over_time.attention.mean[:, :-1] > 0).any())
+
+
 def attention_charts(explained: Explained) -> list[Chart]:
     attention, names = explained.over_time.attention.mean, explained.names
     means = attention.mean(axis=0)
+    if not attends(explained):
+        return [Chart("Attention by lag", "The network has no temporal attention (model.attention.enabled).")]
     lags = np.arange(names.window)[::-1]
     return [
         Chart(
@@ -266,7 +273,7 @@ def stock_charts(explained: Explained) -> list[Chart]:
     heaviest = np.argsort(-own, kind="stable")[:TOP_STOCK_VARIABLES]
     attention, everyone = explained.day.attention[position], explained.day.attention.mean(axis=0)
     lags = -np.arange(names.window)[::-1]
-    return [
+    charts = [
         Chart(
             f"Score at {horizon} less the score without the feature",
             f"Each feature in turn is set to its training mean on all {names.window} days, as if it were missing. "
@@ -280,6 +287,11 @@ def stock_charts(explained: Explained) -> list[Chart]:
             _weights(names.features, own, universe, heaviest),
             wide=False,
         ),
+    ]
+    if not attends(explained):
+        return charts
+    return [
+        *charts,
         Chart(
             "Attention by lag",
             "In colour this stock, in grey the mean of the day's stocks, by trading days before the predicted one.",

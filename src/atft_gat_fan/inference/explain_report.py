@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from atft_gat_fan.inference.explain_charts import (
+    attends,
     attention_charts,
     frequency_charts,
     graph_charts,
@@ -48,12 +49,11 @@ def _tiles(explained: Explained) -> list[Fact]:
     over_time, names = explained.over_time, explained.names
     weights = over_time.variable_weights.mean.mean(axis=0)
     heaviest = int(weights.argmax())
-    attention = over_time.attention.mean.mean(axis=0)
-    mean_lag = float((attention * np.arange(names.window)[::-1]).sum())
-    tiles = [
-        Fact("Heaviest variable", names.features[heaviest], f"weight {compact(float(weights[heaviest]))}"),
-        Fact("Mean lag of the attention", f"{fixed(mean_lag, 1)} days", f"of a window of {names.window}"),
-    ]
+    tiles = [Fact("Heaviest variable", names.features[heaviest], f"weight {compact(float(weights[heaviest]))}")]
+    if attends(explained):
+        attention = over_time.attention.mean.mean(axis=0)
+        mean_lag = float((attention * np.arange(names.window)[::-1]).sum())
+        tiles.append(Fact("Mean lag of the attention", f"{fixed(mean_lag, 1)} days", f"of a window of {names.window}"))
     if over_time.removed is not None and over_time.taken is not None:
         share = float(over_time.removed.mean.sum(axis=1).mean())
         level = float(over_time.taken.mean[:, 0].mean())

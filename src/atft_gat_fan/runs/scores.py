@@ -116,7 +116,7 @@ def _write_predictions(
             "variable_importance": dict(
                 zip(assembly.normalizer.feature_names, prediction.variable_weights.tolist(), strict=True)
             ),
-            "attention_by_lag": prediction.attention.tolist(),
+            "attention_by_lag": prediction.attention.tolist() if model.spec.num_heads else [],
         }
         over_time[split] = _by_stretch(store.days[days], prediction.variable_weights_by_day)
     notes = _notes(made_from, looked_at) | {OVER_TIME: strict_json(over_time)}
