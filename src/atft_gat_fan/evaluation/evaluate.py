@@ -155,7 +155,7 @@ def _summary(
     """Everything about one scorer, keyed as in metrics.json."""
     summary: Json = {key: {} for key in ("rank_ic", "rank_ic_skip1", "rank_ic_liquid", "icir")}
     summary |= {key: {} for key in ("rank_ic_interval", "rank_ic_t", "rank_ic_se", "dispersion", "collapse_share")}
-    liquid = _liquid_half(data)
+    liquid = liquid_half(data.present, data.dollar_volume)
     for i, horizon in enumerate(data.horizons):
         name, daily = name_of(horizon), series.rank_ic[:, i]
         inference = newey_west(daily, automatic_lags(int(np.isfinite(daily).sum()), horizon))
@@ -223,15 +223,18 @@ def _interval(daily: NDArray[np.float64], horizon: int, seed: int, num_resamples
     return mean_interval(daily, block_length=mean_block_length(horizon), seed=seed, num_resamples=num_resamples)
 
 
-def _liquid_half(data: EvaluationData) -> Bool[NDArray[np.bool_], "days stocks"] | None:
-    """Upper half of each day's present stocks by dollar volume, the median included; None without any volume."""
-    if data.dollar_volume is None:
+def liquid_half(
+    present: Bool[NDArray[np.bool_], "days stocks"], dollar_volume: Float[NDArray[np.floating], "days stocks"] | None
+) -> Bool[NDArray[np.bool_], "days stocks"] | None:
+    """Upper half of each day's present stocks by dollar volume (NaN = unknown), the median included; None without any
+    volume."""
+    if dollar_volume is None:
         return None
-    known = data.present & np.isfinite(data.dollar_volume)
+    known = present & np.isfinite(dollar_volume)
     days_with_volume = known.any(axis=1)
     if not days_with_volume.any():
         return None
-    volume = np.where(known, data.dollar_volume, np.nan)
+    volume = np.where(known, dollar_volume, np.nan)
     median = np.full((len(volume), 1), np.inf)
     median[days_with_volume, 0] = np.nanmedian(volume[days_with_volume], axis=1)
     liquid: NDArray[np.bool_] = known & (np.where(known, volume, -np.inf) >= median)
