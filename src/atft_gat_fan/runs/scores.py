@@ -45,7 +45,7 @@ def score_and_measure(
     if not _have(run / PREDICTIONS, made_from):
         _write_predictions(run, assembly, model, report, made_from)
     if not _have(run / BASELINES, made_from):
-        baselines = _baselines(assembly, report)
+        baselines = score_baselines(assembly, report)
         notes = _notes(made_from, baselines.unavailable)
         write_table(_baseline_table(assembly, baselines), run / BASELINES, notes)
     write_metrics(run, {"baselines_unavailable": _noted(run / BASELINES)})
@@ -175,8 +175,9 @@ class _StorePanel:
         return self.store.column(name, days)
 
 
-def _baselines(assembly: Assembly, report: Report) -> Baselines:
-    """Baselines on the same features and days, trained on the same training days and label transform."""
+def score_baselines(assembly: Assembly, report: Report) -> Baselines:
+    """Baselines on the same features, trained on the same training days and label transform; validation days first,
+    then test days."""
     config = assembly.config
     panel = _StorePanel(assembly.store, assembly.normalizer.aligned_to(assembly.store.feature_names))
     data = BaselineData(panel, train_days=assembly.split.train, predict_days=_scored_days(assembly))
