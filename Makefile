@@ -3,11 +3,11 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help setup setup-dev demo test test-slow faults lint format docs bench clean
+.PHONY: help setup setup-dev demo test test-slow faults lint format docs bench bench-ranking clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.created:
 	@command -v $(PYTHON) >/dev/null || { echo "expected $(PYTHON) on the PATH; install Python 3.11 or pass PYTHON=/path/to/python3.11" >&2; exit 69; }
@@ -60,6 +60,13 @@ docs: setup-dev  ## the references of keys and commands, and all of docs/ as a s
 
 bench: setup-dev .venv-peers/.peers  ## every measurement in one table (QUICK=1: in minutes; PANEL=nasdaq_2003_2017.parquet: on real prices too)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(PANEL),--panel $(PANEL))
+
+FOLD ?= B
+RANKING = $(BIN)/python -m benchmarks.ranking --panel $(PANEL) --fold $(FOLD)
+
+bench-ranking: setup-dev  ## does the recipe rank as well as LightGBM and a GRU? (PANEL=nasdaq_2003_2017.parquet; FOLD=B, valid; QUICK=1)
+	$(if $(PANEL),,$(error PANEL=… is missing: the daily prices to rank, as Parquet))
+	$(RANKING) $(if $(QUICK),--quick)
 
 clean:  ## remove what the targets made, .venv included
 	rm -rf .venv .venv-peers site runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
