@@ -13,8 +13,9 @@ import polars as pl
 from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 
+from atft_gat_fan.data.liquidity import liquid_half
 from atft_gat_fan.errors import StorageError
-from atft_gat_fan.evaluation.evaluate import MODEL, EvaluationData, evaluate, liquid_half, name_of, number
+from atft_gat_fan.evaluation.evaluate import MODEL, EvaluationData, evaluate, name_of, number
 from atft_gat_fan.inference.ensemble import mean_of_ranks
 from atft_gat_fan.inference.score_table import read_table, scores_of
 from atft_gat_fan.metrics.rank_ic import daily_rank_ic, icir, mean
@@ -88,10 +89,10 @@ def results(plan: Plan) -> Result:
 
 def daily_by_cut(data: EvaluationData, scores: Float[NDArray[np.floating], "days stocks horizons"]) -> Daily:
     """RankIC of each day and horizon, by cut. The last day has no skip-1 label in these days: NaN."""
-    liquid = liquid_half(data.present, data.dollar_volume)
     masks = {"all": data.present}
-    if liquid is not None:
+    if data.dollar_volume is not None:
         known = data.present & np.isfinite(data.dollar_volume)
+        liquid = liquid_half(data.dollar_volume, data.present)
         masks |= {"liquid": liquid, "illiquid": known & ~liquid}
     per_horizon = range(len(data.horizons))
     cuts = {

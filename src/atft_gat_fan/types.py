@@ -75,7 +75,8 @@ class DayBatch:
 
     `features` are normalised and finite (missing = 0, the training mean), or raw (missing = NaN) until the source
     of the batch puts it on its device; `labels` are raw forward returns with NaN where unknown. `span_dates` are
-    days since 1970-01-01, one per day of the span; the last D of them are the predicted days.
+    days since 1970-01-01, one per day of the span; the last D of them are the predicted days. `liquid` marks the upper
+    half of each day's stocks by dollar volume, known as of the day, where training asks for it.
     """
 
     features: Float[Tensor, "span stocks features"]
@@ -85,6 +86,7 @@ class DayBatch:
     static: Int[Tensor, " stocks"]
     span_dates: tuple[int, ...]
     neighbours: Neighbours | None = None
+    liquid: Bool[Tensor, "days stocks"] | None = None
 
     @property
     def num_days(self) -> int:
@@ -115,6 +117,7 @@ class DayBatch:
             calendar=self.calendar[span],
             span_dates=self.span_dates[span],
             neighbours=None if self.neighbours is None else self.neighbours.each(lambda tensor: tensor[days]),
+            liquid=None if self.liquid is None else self.liquid[days],
         )
 
     def to(self, device: torch.device) -> "DayBatch":
@@ -134,6 +137,7 @@ class DayBatch:
             calendar=move(self.calendar),
             static=move(self.static),
             neighbours=None if self.neighbours is None else self.neighbours.each(move),
+            liquid=None if self.liquid is None else move(self.liquid),
         )
 
 
@@ -142,7 +146,8 @@ class Forecast:
     """Scores of a day batch. `point` is the median where quantiles are forecast.
 
     `quantiles` do not cross. `variable_weights` are the selection weights of each stock-day
-    (non-negative, sum 1); `attention` the weight of each lag of the window, averaged over heads.
+    (non-negative, sum 1), of the predicted days alone where the network looks at no others; `attention` the weight of
+    each lag of the window, averaged over heads: all on the last day where the network has no temporal attention.
     """
 
     point: Float[Tensor, "days stocks horizons"]

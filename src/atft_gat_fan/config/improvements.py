@@ -25,7 +25,7 @@ def resolve(config: Config) -> RunPlan:
 
     Raises ConfigError with every switch that can change nothing here.
     """
-    problems = list(_without_effect(config))
+    problems = [*_without_effect(config), *_contradictions(config)]
     if problems:
         raise ConfigError("\n".join(problems))
     return RunPlan(
@@ -56,6 +56,43 @@ def _without_effect(config: Config) -> Iterator[str]:
         )
 
 
+def _contradictions(config: Config) -> Iterator[str]:
+    """Keys that do not go with others."""
+    loss, model = config.loss, config.model
+    ranking = loss.type in ("ic", "rank")
+    if loss.mse_weight and not ranking:
+        yield (
+            f"loss.mse_weight={loss.mse_weight} expects loss.type ic or rank, found {loss.type}; choose one of those, "
+            "or leave the weight at 0"
+        )
+    if config.improvements.huber_loss and ranking:
+        yield (
+            f"improvements.huber_loss=true expects loss.type mse or huber, found {loss.type}: a training has one loss; "
+            "set one of the two back"
+        )
+    if model.temporal.encoder == "blockwise":
+        for key, on in (
+            ("model.fan.enabled", model.fan.enabled),
+            ("improvements.freq_dropout_p", config.improvements.freq_dropout_p > 0),
+        ):
+            if on:
+                yield (
+                    "model.temporal.encoder=blockwise expects nothing that changes each window before the LSTM, which "
+                    f"runs once over all of a batch's days; found {key}; switch that off, or use the encoder windows"
+                )
+    if model.same_day_skip and not _reads_window(config):
+        yield (
+            "model.same_day_skip=true expects something that looks at earlier days, whose correction it would gate; "
+            "found no LSTM, attention, FAN or FreqDropout; set it to false"
+        )
+
+
+def _reads_window(config: Config) -> bool:
+    model = config.model
+    recurrent = model.temporal.encoder != "none"
+    return recurrent or model.attention.enabled or model.fan.enabled or config.improvements.freq_dropout_p > 0
+
+
 def _head(config: Config) -> HeadPlan:
     if not config.improvements.output_head_small_init:
         return HeadPlan()
@@ -75,6 +112,8 @@ def _freq_dropout(config: Config) -> FreqDropoutPlan | None:
 
 
 def _loss(config: Config) -> LossPlan:
+    if config.loss.type in ("ic", "rank"):
+        return LossPlan(config.loss.type, by=("loss.type",))
     by = _turned_on(
         {"improvements.huber_loss": config.improvements.huber_loss, "loss.type": config.loss.type == "huber"}
     )

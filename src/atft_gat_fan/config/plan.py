@@ -40,10 +40,10 @@ class FreqDropoutPlan:
 class LossPlan:
     """`delta` in label units: one for all horizons, one each, or `auto` (0.55 standard deviations); None without Huber.
 
-    `by`: the keys that turned Huber on.
+    `by`: the keys that turned on what is not squared error.
     """
 
-    kind: Literal["mse", "huber"] = "mse"
+    kind: Literal["mse", "huber", "ic", "rank"] = "mse"
     delta: float | tuple[float, ...] | Literal["auto"] | None = None
     by: tuple[str, ...] = ()
 
@@ -113,7 +113,8 @@ class ModelSpec:
 
     `num_features` F numeric inputs, `num_categories` values of the static category (0: none),
     `num_covariates` C calendar facts (0: none), `fan_top_k` frequencies taken out (0: FAN off),
-    `gat_heads` (0: graph attention off). `head_layer_scale` None: no learned scale. `freq_dropout_p` 0: none.
+    `gat_heads` (0: graph attention off), `num_heads` of the temporal attention and `lstm_layers` likewise.
+    `head_layer_scale` None: no learned scale. `freq_dropout_p` 0: none. `lstm_forget_bias` None: as torch draws it.
     """
 
     num_features: int
@@ -137,3 +138,13 @@ class ModelSpec:
     freq_dropout_p: float = 0.0
     freq_dropout_max_width: int = 3
     freq_dropout_rescale: bool = False
+    input_expansion: Literal["none", "polynomial"] = "none"
+    same_day_skip: bool = False
+    blockwise: bool = False
+    """In training, run the LSTM once over a block of days instead of once a window."""
+    lstm_forget_bias: float | None = 1.0
+
+    @property
+    def reads_window(self) -> bool:
+        """Whether a score depends on more than the features of its own day."""
+        return bool(self.lstm_layers or self.num_heads or self.fan_top_k or self.freq_dropout_p)

@@ -9,8 +9,14 @@ from atft_gat_fan.config.section import NonNegative, NonNegativeFloat, Positive,
 
 
 class LossConfig(Section):
-    type: Literal["mse", "huber"] = "mse"
-    """Squared error or Huber; `huber` is the same as `improvements.huber_loss: true`."""
+    type: Literal["mse", "huber", "ic", "rank"] = "mse"
+    """What a day's scores cost: `mse`, squared error; `huber`, the same as `improvements.huber_loss: true`; `ic`, 1
+    minus their correlation with the labels over the day's stocks; `rank`, logistic loss of pairs in the wrong order
+    (RankNet). The last two leave out days with fewer than two different labels, and make scores of any unit."""
+    mse_weight: NonNegativeFloat = 0.0
+    """Weight of a squared error beside `ic` or `rank`: it keeps scores in the unit of the labels."""
+    liquidity_weight: PositiveFloat = 1.0
+    """How much a stock of the day's upper half by 20-day median dollar volume counts against one of the lower half."""
     huber_delta: PositiveFloat | tuple[PositiveFloat, ...] | Literal["auto"] = 0.01
     """Where Huber turns from square to linear, in label units (`labels.transform`): one number, a list with one a
     horizon, or `auto`, 0.55 standard deviations of each horizon's training labels. At 1 on raw returns no error ever
@@ -77,7 +83,7 @@ class OptimizerConfig(Section):
 
 class EarlyStoppingConfig(Section):
     enabled: bool = True
-    """Stop once validation no longer improves; the best weights are kept either way."""
+    """Stop once validation no longer improves; which weights are kept is `train.select`."""
     patience: Positive = 3
     """Validations without a better smoothed RankIC before training stops."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.3
@@ -87,6 +93,9 @@ class EarlyStoppingConfig(Section):
 class TrainConfig(Section):
     max_epochs: Positive = 8
     """Passes over the training days at most."""
+    select: Literal["best", "last"] = "best"
+    """Which weights are evaluated and exported: those of the best smoothed validation RankIC, or the last ones, which
+    with `early_stopping.enabled: false` are those after a fixed number of epochs."""
     max_steps: Positive | None = None
     """Optimizer steps at most, whatever max_epochs says."""
     warm_start: str | None = None

@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int64, Shaped
 from torch import Tensor
 
 from atft_gat_fan.data.graph import Graph
+from atft_gat_fan.data.liquidity import liquid_half
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.data.store import Block, Store, first_predictable
 from atft_gat_fan.types import DayBatch
@@ -39,7 +40,7 @@ class DayBatches:
 
     `calendar` [T, C] are facts known in advance of each panel day; without a `graph`, batches have no neighbours.
     `static` numbers the categories as a trained model does, where that differs from the store. With `pinned`, batches
-    are copied to page-locked memory, for a GPU to fetch.
+    are copied to page-locked memory, for a GPU to fetch. With `liquidity`, blocks say which stocks are liquid.
     """
 
     def __init__(
@@ -51,12 +52,13 @@ class DayBatches:
         *,
         static: Int64[np.ndarray, " stocks"] | None = None,
         pinned: bool = False,
+        liquidity: bool = False,
     ) -> None:
         self.data, self.store = data, data.store
         assert len(calendar) == len(self.store.days), f"expected {len(self.store.days)} days, got {len(calendar)}"
         self.graph, self.calendar, self.window = graph, calendar, window
         self.static = self.store.static if static is None else static
-        self._pinned = pinned
+        self._pinned, self._liquidity = pinned, liquidity
         self._dates = self.store.days.astype("datetime64[D]").astype(np.int64)
 
     def predictable(self, days: Int64[np.ndarray, " days"]) -> Int64[np.ndarray, " chosen"]:
@@ -112,6 +114,7 @@ class DayBatches:
             static=as_tensor(self.static[block.stocks]),
             span_dates=tuple(self._dates[span].tolist()),
             neighbours=None if self.graph is None else self.graph.at(days, block.stocks, present),
+            liquid=torch.from_numpy(liquid_half(block.dollar_volume[-count:], present)) if self._liquidity else None,
         )
         return batch.pin_memory() if self._pinned else batch
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from numpy.typing import NDArray
 
+from atft_gat_fan.data.liquidity import liquid_half
 from atft_gat_fan.errors import DataError
 from atft_gat_fan.metrics.dispersion import collapse_share, daily_dispersion
 from atft_gat_fan.metrics.portfolio import (
@@ -155,7 +156,7 @@ def _summary(
     """Everything about one scorer, keyed as in metrics.json."""
     summary: Json = {key: {} for key in ("rank_ic", "rank_ic_skip1", "rank_ic_liquid", "icir")}
     summary |= {key: {} for key in ("rank_ic_interval", "rank_ic_t", "rank_ic_se", "dispersion", "collapse_share")}
-    liquid = liquid_half(data.present, data.dollar_volume)
+    liquid = _liquid_half(data)
     for i, horizon in enumerate(data.horizons):
         name, daily = name_of(horizon), series.rank_ic[:, i]
         inference = newey_west(daily, automatic_lags(int(np.isfinite(daily).sum()), horizon))
@@ -223,22 +224,11 @@ def _interval(daily: NDArray[np.float64], horizon: int, seed: int, num_resamples
     return mean_interval(daily, block_length=mean_block_length(horizon), seed=seed, num_resamples=num_resamples)
 
 
-def liquid_half(
-    present: Bool[NDArray[np.bool_], "days stocks"], dollar_volume: Float[NDArray[np.floating], "days stocks"] | None
-) -> Bool[NDArray[np.bool_], "days stocks"] | None:
-    """Upper half of each day's present stocks by dollar volume (NaN = unknown), the median included; None without any
-    volume."""
-    if dollar_volume is None:
+def _liquid_half(data: EvaluationData) -> Bool[NDArray[np.bool_], "days stocks"] | None:
+    """`liquid_half`; None without any volume."""
+    if data.dollar_volume is None or not (data.present & np.isfinite(data.dollar_volume)).any():
         return None
-    known = present & np.isfinite(dollar_volume)
-    days_with_volume = known.any(axis=1)
-    if not days_with_volume.any():
-        return None
-    volume = np.where(known, dollar_volume, np.nan)
-    median = np.full((len(volume), 1), np.inf)
-    median[days_with_volume, 0] = np.nanmedian(volume[days_with_volume], axis=1)
-    liquid: NDArray[np.bool_] = known & (np.where(known, volume, -np.inf) >= median)
-    return liquid
+    return liquid_half(data.dollar_volume, data.present)
 
 
 def _missing_shares(data: EvaluationData) -> list[float | None]:

@@ -34,12 +34,39 @@ class TemporalAttention(nn.Module):
         """The attended last day, and the weight of each day of the window (oldest first), averaged over heads."""
         _, days, stocks, _ = x.shape
         rows = x.flatten(1, 2).transpose(0, 1)
-        query = self.query(x[-1]).reshape(-1, self.num_heads, self.head_size)
-        # q . (W x) = (W' q) . x, and sum_l a_l W x_l = W sum_l a_l x_l: with one query, keys and values of the
-        # L days need not be computed, only projected queries and one weighted mean.
-        key_weight = self.key.weight.view(self.num_heads, self.head_size, -1)
-        probes = torch.einsum("rhc,hce->rhe", query, key_weight) * self.head_size**-0.5
+        probes = self._probes(x[-1].flatten(0, 1))
         # Rows on the left: the gradient of a product lies as its left factor does, and that of `x` is read time-major.
         weights = torch.softmax(torch.bmm(rows, probes.transpose(1, 2)), dim=1).mean(2)
         attended: Tensor = self.output(self.value(torch.bmm(weights.unsqueeze(1), rows).squeeze(1)))
         return attended.view(days, stocks, -1), weights.view(days, stocks, -1)
+
+    def over_days(
+        self, x: Float[Tensor, "span stocks hidden"], window: int
+    ) -> tuple[Float[Tensor, "days stocks hidden"], Float[Tensor, "days stocks window"]]:
+        """The same for every day of a span that has a whole window, their windows being stretches of the one span.
+
+        No window is copied: each stock's days are multiplied with all its queries, and what lies outside a query's
+        window is masked. With windows copied out of `x`, `forward` gives the same to rounding.
+        """
+        span, stocks, size = x.shape
+        days = span - window + 1
+        rows = x.transpose(0, 1)
+        probes = self._probes(x[window - 1 :].transpose(0, 1).flatten(0, 1)).view(stocks, days * self.num_heads, size)
+        logits = torch.bmm(probes, rows.transpose(1, 2)).view(stocks, days, self.num_heads, span)
+        first = torch.arange(days, device=x.device).unsqueeze(-1)
+        lag = torch.arange(span, device=x.device) - first
+        outside = ((lag < 0) | (lag >= window)).unsqueeze(1)
+        weights = torch.softmax(logits.masked_fill(outside, float("-inf")), dim=-1).mean(2)
+        attended: Tensor = self.output(self.value(torch.bmm(weights, rows)))
+        own = weights[:, first, first + torch.arange(window, device=x.device)]
+        return attended.transpose(0, 1), own.transpose(0, 1)
+
+    def _probes(self, x: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows heads hidden"]:
+        """Queries as what the days themselves are multiplied with.
+
+        q . (W x) = (W' q) . x, and sum_l a_l W x_l = W sum_l a_l x_l: with one query a window, keys and values of the L
+        days need not be computed, only projected queries and one weighted mean.
+        """
+        query = self.query(x).reshape(-1, self.num_heads, self.head_size)
+        key_weight = self.key.weight.view(self.num_heads, self.head_size, -1)
+        return torch.einsum("rhc,hce->rhe", query, key_weight) * self.head_size**-0.5

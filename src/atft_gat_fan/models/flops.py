@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.layers.frequency_adaptive_norm import NUM_TIME_FEATURES
+from atft_gat_fan.layers.polynomial_expansion import NUM_TERMS
 from atft_gat_fan.types import NUM_EDGE_FEATURES
 
 
@@ -49,8 +50,11 @@ def flops(spec: ModelSpec, *, days: int, stocks: int, neighbours: int) -> Flops:
 def _products(spec: ModelSpec, days: int, stocks: int, neighbours: int) -> Iterator[_Product]:
     size, windows = spec.hidden_size, days * stocks
     gate = windows * size * 2 * size
-    yield from _variable_selection(spec, days + spec.window - 1, stocks)
-    yield from _temporal(spec, windows, stocks)
+    span = days + spec.window - 1 if spec.reads_window else days
+    yield from _variable_selection(spec, span, stocks)
+    yield from _temporal(spec, days, span, stocks)
+    if spec.same_day_skip:
+        yield _Product("same-day skip", gate)
     if spec.gat_heads:
         yield _Product("graph attention", windows * size * size)
         yield _Product("graph attention", windows * neighbours * NUM_EDGE_FEATURES * spec.gat_heads, gradients=1)
@@ -68,20 +72,29 @@ def _variable_selection(spec: ModelSpec, span: int, stocks: int) -> Iterator[_Pr
     if spec.num_covariates or spec.num_categories:
         context_rows = (span if spec.num_covariates else 1) * (stocks if spec.num_categories else 1)
         yield _Product(part, context_rows * size * size)
+    terms = NUM_TERMS if spec.input_expansion == "polynomial" else 1
     for width in (size, variables):  # scale and offset of the embedding folded into the first layer, then into its skip
-        yield _Product(part, 2 * variables * width * small)
-        yield _Product(part, rows * variables * width, gradients=1)
+        yield _Product(part, (terms + 1) * variables * width * small)
+        # The bent terms are functions of the inputs, which need no gradient.
+        yield _Product(part, rows * variables * terms * width, gradients=1)
     yield _Product(part, rows * size * size)
     yield _Product(part, rows * size * 2 * variables)
-    yield _Product(part, 2 * variables * small * small)  # and into the first layer of each variable's own network
+    yield _Product(part, (terms + 1) * variables * small * small)  # and into the first layer of each variable's network
+    if terms > 1:
+        for _ in ("embedding", "first layer"):
+            yield _Product(part, variables * rows * terms * small, gradients=1)
     yield _Product(part, variables * (small + 1) * small * 2 * small)  # the layer before the gate folded into it
     yield _Product(part, variables * rows * small * 2 * small)
     yield _Product(part, rows * small * size)
 
 
-def _temporal(spec: ModelSpec, windows: int, stocks: int) -> Iterator[_Product]:
-    size, length, heads = spec.hidden_size, spec.window, spec.num_heads
+def _temporal(spec: ModelSpec, days: int, span: int, stocks: int) -> Iterator[_Product]:
+    size, windows = spec.hidden_size, days * stocks
+    length = spec.window if spec.reads_window else 1
     gate = windows * size * 2 * size
+    block = spec.blockwise and days > 1
+    # Rows of the LSTM and its skip: of every day of every window, or of every day of the block.
+    steps = span * stocks if block else length * windows
     if spec.fan_top_k:
         spectrum = 2 * (length // 2 + 1) * length * windows * size
         yield _Product("frequency adaptive normalisation", spectrum, gradients=1)
@@ -89,17 +102,25 @@ def _temporal(spec: ModelSpec, windows: int, stocks: int) -> Iterator[_Product]:
         yield _Product("frequency adaptive normalisation", NUM_TIME_FEATURES * length * windows * size)
         yield _Product("frequency adaptive normalisation", windows * NUM_TIME_FEATURES * size * size)
         yield _Product("frequency adaptive normalisation", gate)
-    if spec.num_categories:
+    if spec.num_categories and spec.lstm_layers:
         yield _Product("lstm", stocks * size * 2 * spec.lstm_layers * size)
-    yield _Product("lstm", spec.lstm_layers * length * windows * 4 * size * 2 * size)
-    yield _Product("temporal attention", length * gate)
-    for _ in ("query", "probes"):
-        yield _Product("temporal attention", windows * size * size)
-    yield _Product("temporal attention", windows * length * size * heads)
-    yield _Product("temporal attention", windows * length * size)
-    for _ in ("value", "output"):
-        yield _Product("temporal attention", windows * size * (size // heads))
-    yield _Product("temporal attention", gate)
+    if spec.lstm_layers:
+        yield _Product("lstm", spec.lstm_layers * steps * 4 * size * 2 * size)
+        yield _Product("lstm skip", steps * size * 2 * size)
+    if spec.num_heads:
+        yield from _attention(spec, windows, span if block else length)
+        yield _Product("temporal attention", gate)
     for _ in ("input", "hidden"):
         yield _Product("output network", windows * size * size)
     yield _Product("output network", gate)
+
+
+def _attention(spec: ModelSpec, windows: int, keys: int) -> Iterator[_Product]:
+    """`keys` are the days that each query is multiplied with: those of its window, or of the whole block."""
+    part, size, heads = "temporal attention", spec.hidden_size, spec.num_heads
+    for _ in ("query", "probes"):
+        yield _Product(part, windows * size * size)
+    yield _Product(part, windows * keys * size * heads)
+    yield _Product(part, windows * keys * size)
+    for _ in ("value", "output"):
+        yield _Product(part, windows * size * (size // heads))

@@ -18,6 +18,7 @@ from atft_gat_fan.layers.graph_attention import GraphAttention
 from atft_gat_fan.layers.horizon_heads import HorizonHeads
 from atft_gat_fan.layers.keyed_dropout import KeyedDropout
 from atft_gat_fan.layers.layer_scale import LayerScale
+from atft_gat_fan.layers.polynomial_expansion import NUM_TERMS, polynomial_expansion
 from atft_gat_fan.layers.variable_selection import VariableSelection
 from atft_gat_fan.models.chunks import Chunks
 from atft_gat_fan.models.regions import run_region
@@ -41,6 +42,7 @@ class ATFT_GAT_FAN(nn.Module):
         "calendar": "embedding",
         "variable_selection": "embedding",
         "temporal": "temporal",
+        "day_skip": "temporal",
         "graph": "graph",
         "graph_skip": "graph",
         "heads": "head",
@@ -60,7 +62,11 @@ class ATFT_GAT_FAN(nn.Module):
         self.calendar = nn.Linear(spec.num_covariates, size) if spec.num_covariates else None
         has_context = spec.num_categories or spec.num_covariates
         self.variable_selection = VariableSelection(
-            spec.num_features, spec.variable_size, size, context_size=size if has_context else 0
+            spec.num_features,
+            spec.variable_size,
+            size,
+            context_size=size if has_context else 0,
+            num_terms=NUM_TERMS if spec.input_expansion == "polynomial" else 1,
         )
         self.selection_dropout = KeyedDropout(spec.dropout, layer=0)
         self.temporal = TemporalEncoder(
@@ -76,7 +82,10 @@ class ATFT_GAT_FAN(nn.Module):
                 KeyedDropout(spec.dropout, layer=3),
             ),
             freq_dropout=_freq_dropout(spec),
+            forget_bias=spec.lstm_forget_bias,
         )
+        if spec.same_day_skip:
+            self.day_skip = GatedSkip(size, size)
         if spec.gat_heads:
             self.graph = GraphAttention(
                 size, spec.gat_heads, NUM_EDGE_FEATURES, spec.gat_chunk_size, spec.gat_temperature
@@ -210,10 +219,14 @@ class ATFT_GAT_FAN(nn.Module):
         key: RandomKey | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """All that is computed of each stock by itself: encoded days, attention weights, selection weights."""
+        if not self.spec.reads_window:
+            features, calendar, dates = features[-num_days:], calendar[-num_days:], dates[-num_days:]
         category: Tensor | None = self.static(static) if self.static is not None else None
         known: Tensor | None = self.calendar(calendar).unsqueeze(1) if self.calendar is not None else None
         hidden, variable_weights = self._select(features, category, known, dates, key)
-        encoded, attention = self._encode(hidden, category, dates[-num_days:], key)
+        encoded, attention = self._encode(hidden, category, num_days, dates, key)
+        if self.spec.same_day_skip:
+            encoded = self.day_skip(encoded, hidden[-num_days:])
         return encoded, attention, variable_weights
 
     @property
@@ -265,14 +278,24 @@ class ATFT_GAT_FAN(nn.Module):
         )
         if self.compiled and context is not None:
             context = context.expand(days, stocks, -1)
-        hidden, weights = run_region(_select, self.variable_selection, features, context, mask, compiled=self.compiled)
+        select = _select_expanded if self.spec.input_expansion == "polynomial" else _select
+        hidden, weights = run_region(select, self.variable_selection, features, context, mask, compiled=self.compiled)
         return hidden, weights
 
     def _encode(
-        self, hidden: Tensor, category: Tensor | None, dates: Sequence[int], key: RandomKey | None
+        self, hidden: Tensor, category: Tensor | None, num_days: int, dates: Sequence[int], key: RandomKey | None
     ) -> tuple[Tensor, Tensor]:
-        """Encoded days and attention weights, from the hidden vectors of the span."""
-        window = self.spec.window
+        """Encoded days and attention weights, from the hidden vectors of the span, whose days are `dates`."""
+        if self.spec.blockwise and num_days > 1:
+            # In one piece even when it is computed again: each day by itself would have seen its window alone.
+            arguments = (hidden, category, dates, key)
+            block: tuple[Tensor, Tensor] = (
+                self._recomputed(self.temporal.encode_block, key, *arguments)
+                if self._by_day
+                else self.temporal.encode_block(*arguments)
+            )
+            return block
+        window, dates = (self.spec.window if self.spec.reads_window else 1), dates[-num_days:]
         if not self._by_day:
             windows = hidden.unfold(0, window, 1).movedim(-1, 0).contiguous()
             encoded: tuple[Tensor, Tensor] = self.temporal(windows, category, dates, key)
@@ -281,7 +304,7 @@ class ATFT_GAT_FAN(nn.Module):
             self._recomputed(
                 self.temporal, key, hidden[day : day + window].unsqueeze(1), category, dates[day : day + 1], key
             )
-            for day in range(len(dates))
+            for day in range(num_days)
         ]
         days, attention = zip(*parts, strict=True)
         return torch.cat(days), torch.cat(attention)
@@ -328,6 +351,12 @@ def _select(
     return hidden, weights
 
 
+def _select_expanded(
+    selection: VariableSelection, features: Tensor, context: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    return _select(selection, polynomial_expansion(features), context, mask)
+
+
 def _check(spec: ModelSpec) -> None:
     """Refuse what no configuration schema could, a ModelSpec being made by hand too."""
     for name in ("num_features", "window", "hidden_size"):
@@ -356,6 +385,17 @@ def _check(spec: ModelSpec) -> None:
             "expected freq_dropout_p from 0 to below 1 (improvements.freq_dropout_p) and freq_dropout_max_width of at "
             f"least 1 (model.freq_dropout.max_width), got {spec.freq_dropout_p} and {spec.freq_dropout_max_width}"
         )
+    if spec.blockwise and (spec.fan_top_k or spec.freq_dropout_p or not spec.lstm_layers):
+        raise ConfigError(
+            "expected an LSTM without FAN and FreqDropout to run blockwise (model.temporal.encoder), got lstm_layers "
+            f"{spec.lstm_layers}, fan_top_k {spec.fan_top_k} and freq_dropout_p {spec.freq_dropout_p}"
+        )
+    if spec.same_day_skip and not spec.reads_window:
+        raise ConfigError(
+            "expected a part that reads earlier days beside same_day_skip, got none (model.same_day_skip)"
+        )
+    if spec.lstm_forget_bias is not None and not math.isfinite(spec.lstm_forget_bias):
+        raise ConfigError(f"expected a finite lstm_forget_bias, got {spec.lstm_forget_bias} (model.lstm_forget_bias)")
     _check_temperature(spec.gat_temperature)
 
 

@@ -1,12 +1,19 @@
 """From a configuration to the few numbers that decide the network."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from atft_gat_fan.config.improvements import resolve
-from atft_gat_fan.config.model_sections import FanConfig, GatConfig, ModelConfig
+from atft_gat_fan.config.model_sections import (
+    AttentionConfig,
+    FanConfig,
+    GatConfig,
+    InputsConfig,
+    ModelConfig,
+    TemporalConfig,
+)
 from atft_gat_fan.config.plan import FreqDropoutPlan, ModelSpec, RunPlan
 from atft_gat_fan.config.schema import Config, DataConfig
 from atft_gat_fan.data.calendar import CALENDAR_COVARIATES
@@ -32,8 +39,8 @@ def model_spec(
         num_covariates=num_covariates,
         hidden_size=model.hidden_size,
         variable_size=model.variable_size,
-        num_heads=model.num_heads,
-        lstm_layers=model.lstm_layers,
+        num_heads=model.num_heads if model.attention.enabled else 0,
+        lstm_layers=model.lstm_layers if model.temporal.encoder != "none" else 0,
         dropout=model.dropout,
         quantiles=model.quantiles,
         fan_top_k=model.fan.top_k if model.fan.enabled else 0,
@@ -46,6 +53,10 @@ def model_spec(
         freq_dropout_p=freq_dropout.p,
         freq_dropout_max_width=freq_dropout.max_width,
         freq_dropout_rescale=freq_dropout.rescale,
+        input_expansion=model.inputs.expansion,
+        same_day_skip=model.same_day_skip,
+        blockwise=model.temporal.encoder == "blockwise",
+        lstm_forget_bias=model.lstm_forget_bias,
     )
 
 
@@ -77,6 +88,12 @@ def spec_from_mapping(mapping: Mapping[str, Any]) -> ModelSpec:
     )
 
 
+def _encoder(spec: ModelSpec) -> Literal["windows", "blockwise", "none"]:
+    if not spec.lstm_layers:
+        return "none"
+    return "blockwise" if spec.blockwise else "windows"
+
+
 def require_configurable(spec: ModelSpec) -> None:
     """Raises ConfigError where no configuration could ask for the network, by its sizes for instance."""
     try:
@@ -84,8 +101,13 @@ def require_configurable(spec: ModelSpec) -> None:
         ModelConfig(
             hidden_size=spec.hidden_size,
             variable_size=spec.variable_size,
-            num_heads=spec.num_heads,
-            lstm_layers=spec.lstm_layers,
+            num_heads=spec.num_heads or 1,
+            attention=AttentionConfig(enabled=spec.num_heads > 0),
+            lstm_layers=spec.lstm_layers or 1,
+            temporal=TemporalConfig(encoder=_encoder(spec)),
+            inputs=InputsConfig(expansion=spec.input_expansion),
+            same_day_skip=spec.same_day_skip,
+            lstm_forget_bias=spec.lstm_forget_bias,
             dropout=spec.dropout,
             quantiles=spec.quantiles,
             fan=FanConfig(enabled=spec.fan_top_k > 0, top_k=spec.fan_top_k or 1),

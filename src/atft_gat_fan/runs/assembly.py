@@ -17,6 +17,7 @@ from atft_gat_fan.data.batches import DayBatches, FeaturePanel
 from atft_gat_fan.data.calendar import CALENDAR_COVARIATES, calendar_covariates
 from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.data.graph import cached_graph
+from atft_gat_fan.data.liquidity import require_dollar_volume
 from atft_gat_fan.data.materialised import materialise, nbytes_needed
 from atft_gat_fan.data.normalizer import Normalizer
 from atft_gat_fan.data.normalizer_fit import fit_normalizer, kept_normalizer
@@ -101,7 +102,12 @@ def assemble(
     graph = config.graph if config.model.gat.enabled else None
     pinned = device_of(config).type == "cuda"
     cache = Path(config.data.cache)
-    batches = prepare_batches(data, config.data.exchange, config.data.window, graph, cache, report, pinned=pinned)
+    liquidity = not trained and config.loss.liquidity_weight != 1.0
+    if liquidity:
+        require_dollar_volume(store, split.train, f"loss.liquidity_weight={config.loss.liquidity_weight}")
+    batches = prepare_batches(
+        data, config.data.exchange, config.data.window, graph, cache, report, pinned=pinned, liquidity=liquidity
+    )
     if batches.graph is not None:
         # Of a trained model, only the days that it is judged on.
         parts = (split.valid, split.test) if trained else (split.train, split.valid, split.test)
@@ -136,15 +142,17 @@ def prepare_batches(
     *,
     static: Int64[NDArray[np.int64], " stocks"] | None = None,
     pinned: bool = False,
+    liquidity: bool = False,
 ) -> DayBatches:
     """Put graph and calendar beside a panel. `graph` None: no graph attention; its lists are kept below `cache`.
 
-    `static` [N] replaces the store's own categories where a trained model numbers them differently.
+    `static` [N] replaces the store's own categories where a trained model numbers them differently; with `liquidity`,
+    batches say which stocks are liquid.
     """
     store = data.store
     neighbours = None if graph is None else cached_graph(store, store.static, graph, cache, report)
     calendar = calendar_covariates(store.days, exchange)
-    return DayBatches(data, neighbours, calendar, window, static=static, pinned=pinned)
+    return DayBatches(data, neighbours, calendar, window, static=static, pinned=pinned, liquidity=liquidity)
 
 
 def build_model(assembly: Assembly) -> ATFT_GAT_FAN:

@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
+from atft_gat_fan.data.liquidity import liquid_half
 from atft_gat_fan.losses.label_transform import transform_labels
-from atft_gat_fan.losses.multi_horizon import multi_horizon_loss
+from atft_gat_fan.losses.point_loss import liquidity_weights
 from atft_gat_fan.runs.assembly import Assembly
 from atft_gat_fan.runs.run_files import read_events
+from atft_gat_fan.training.objective import point_loss
 from atft_gat_fan.training.settings import TrainSettings
 from atft_gat_fan.training.training_data import step_groups
 
@@ -56,16 +59,26 @@ def constant_losses(
 def _by_day(assembly: Assembly, settings: TrainSettings) -> Float[NDArray[np.float64], "days horizons"]:
     """Loss of the constant on each training day and horizon, NaN on a day without labels."""
     days = assembly.split.train
-    raw = assembly.store.column("labels", slice(int(days[0]), int(days[-1]) + 1))
-    labels = transform_labels(torch.from_numpy(raw), settings.label_transform).double()
+    period = slice(int(days[0]), int(days[-1]) + 1)
+    loss = point_loss(settings, torch.device("cpu"), torch.float64)
+    raw = torch.from_numpy(assembly.store.column("labels", period))
+    labels = loss.learnable(transform_labels(raw, settings.label_transform).double())
     constant = labels.flatten(0, 1).nanmean(dim=0)
-    deltas = None if settings.huber_deltas is None else torch.tensor(settings.huber_deltas, dtype=torch.float64)
+    weights = _stock_weights(assembly, settings, period)
     ones = torch.ones(len(settings.horizons), dtype=torch.float64)
     one_day = torch.ones(len(settings.horizons), dtype=torch.int64)
-    losses = [
-        multi_horizon_loss(constant.expand_as(day), day, ones, one_day, deltas)[1]
-        for day in (labels[number : number + 1] for number in range(len(labels)))
-    ]
+    losses = []
+    for day in range(len(labels)):
+        only = slice(day, day + 1)
+        own = None if weights is None else weights[only]
+        losses.append(loss(constant.expand_as(labels[only]), labels[only], ones, one_day, own)[1])
     unlabelled = labels.isnan().all(dim=1)
     by_day: NDArray[np.float64] = torch.stack(losses).masked_fill(unlabelled, float("nan")).numpy()
     return by_day
+
+
+def _stock_weights(assembly: Assembly, settings: TrainSettings, period: slice) -> Float[Tensor, "days stocks"] | None:
+    if settings.liquidity_weight == 1.0:
+        return None
+    volume, present = (assembly.store.column(name, period) for name in ("dollar_volume", "present"))
+    return liquidity_weights(torch.from_numpy(liquid_half(volume, present)), settings.liquidity_weight).double()

@@ -266,7 +266,8 @@ class RobustExecutor:
         at_once = days if self.relief.days is None else min(days, self.relief.days)
         queries = min(stocks, spec.gat_chunk_size or CHUNK_LOGITS // (at_once * lists * max(1, spec.gat_heads)))
         return Work(
-            days=days,
+            # Days that the LSTM runs over as one block cannot be split and stay the same.
+            days=1 if spec.blockwise else days,
             stocks=stocks,
             queries=queries if spec.gat_heads else 0,
             by_day=spec.gradient_checkpointing,

@@ -27,11 +27,12 @@ class FitResult:
     """A finished training; `model` is in evaluation mode and carries the weights of `best_step`: averaged ones where
     there is an EMA, and then `raw_model_state` are the raw weights behind them, on the CPU.
 
-    `best_rank_ic` is the smoothed validation RankIC (mean over horizons) they were chosen by, None where
-    no validation day had one; then the last weights are kept. `reason` is `max_epochs`, `max_steps` or
-    `early_stopping`. `seconds` is the time of all sessions of the run, `samples_per_second` counts
-    stock-windows over the time of the training steps. `rollbacks` counts returns to a checkpoint after numbers that
-    were not finite, `relief` is what was done against running out of memory (None: it never did).
+    `best_rank_ic` is the best smoothed validation RankIC (mean over horizons), by which they were chosen unless the
+    settings select the last ones; None where no validation day had one, and the last weights are kept. `reason` is
+    `max_epochs`, `max_steps` or `early_stopping`. `seconds` is the time of all sessions of the run,
+    `samples_per_second` counts stock-windows over the time of the training steps. `rollbacks` counts returns to a
+    checkpoint after numbers that were not finite, `relief` is what was done against running out of memory (None: it
+    never did).
     """
 
     model: ATFT_GAT_FAN
@@ -87,7 +88,7 @@ def fit(
         session = Session(model, data, settings, folder, schedule, signals, display, logger)
         session.start(state, damage)
         raw = session.run()
-        result = _sum_up(model, session.history, raw)
+        result = _sum_up(model, session.history, settings, raw)
         logger.log("finish", result.steps, reason=result.reason, best_step=result.best_step, seconds=result.seconds)
     # A signal during the last save: all is stored, but the caller must not begin its next work.
     signals.raise_if_received(f"after step {result.steps}, the last one")
@@ -108,9 +109,9 @@ def _check_origin(state: TrainingState, settings: TrainSettings, folder: RunFold
             )
 
 
-def _sum_up(model: ATFT_GAT_FAN, history: History, raw: dict[str, Tensor] | None) -> FitResult:
+def _sum_up(model: ATFT_GAT_FAN, history: History, settings: TrainSettings, raw: dict[str, Tensor] | None) -> FitResult:
     assert history.reason is not None
-    best_step = history.stopping.best_step
+    best_step = history.stopping.best_step if settings.select == "best" else None
     return FitResult(
         model=model,
         best_step=history.step if best_step is None else best_step,

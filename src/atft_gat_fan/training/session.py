@@ -124,7 +124,7 @@ class Session:
         self._begun = state is not None
 
     def run(self) -> dict[str, Tensor] | None:
-        """Train to the end, then put the best weights (averaged ones with an EMA) into the model.
+        """Train to the end, then put the selected weights (averaged ones with an EMA) into the model.
 
         Returns the raw weights behind averaged ones, else None. A stop signal raises InterruptedRunError.
         """
@@ -284,7 +284,7 @@ class Session:
         scores = self._executor.score(self._weights.evaluated, batches)
         rank_ic = scores.rank_ic if math.isfinite(scores.rank_ic) else None
         best = history.stopping.update(rank_ic, history.step, settings.smoothing)
-        if best:
+        if best or settings.select == "last":
             self._weights.keep_as_best()
         self._close_epoch(scores, best)
         self._log("watch", epoch=history.epoch, **self._watch.epoch(history))

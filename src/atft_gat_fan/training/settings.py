@@ -39,7 +39,8 @@ class TrainSettings:
     """Knobs of one training.
 
     `batch_size` is in trading days; `horizon_weights`, `quantiles` and `huber_deltas` (one a horizon, in the unit
-    of the transformed labels; None: squared error) are those of the loss; `optimizer_groups` multiply `lr` and
+    of the transformed labels; None: squared error), `ranking_loss` (in place of either, with `mse_weight`) and
+    `liquidity_weight` are those of the loss; `select` says which weights are kept; `optimizer_groups` multiply `lr` and
     `weight_decay`; `checkpoint_every` is in steps, or minutes as `10m`; `num_workers` threads prepare the next batches.
     `max_skipped_steps` non-finite steps in a row send training back to a checkpoint, with `rollback_lr` times the
     learning rate, at most `max_rollbacks` times. `online_normalization` is told for what can still save memory.
@@ -72,6 +73,9 @@ class TrainSettings:
     quantiles: tuple[float, ...] = ()
     quantile_weight: float = 1.0
     huber_deltas: tuple[float, ...] | None = None
+    ranking_loss: Literal["ic", "rank"] | None = None
+    mse_weight: float = 0.0
+    liquidity_weight: float = 1.0
     ema: EmaPlan | None = None
     optimizer_groups: OptimizerPlan = RunPlan.optimizer
     temperature: GraphAttentionPlan = RunPlan.graph_attention
@@ -81,6 +85,7 @@ class TrainSettings:
     max_rollbacks: int = 2
     rollback_lr: float = 0.5
     early_stopping: bool = True
+    select: Literal["best", "last"] = "best"
     patience: int = 3
     smoothing: float = 0.3
     checkpoint_every: int | str = 200
@@ -121,6 +126,9 @@ class TrainSettings:
             quantiles=config.model.quantiles,
             quantile_weight=config.loss.quantile_weight,
             huber_deltas=huber_deltas,
+            ranking_loss=plan.loss.kind if plan.loss.kind in ("ic", "rank") else None,
+            mse_weight=config.loss.mse_weight,
+            liquidity_weight=config.loss.liquidity_weight,
             ema=plan.ema,
             optimizer_groups=plan.optimizer,
             temperature=plan.graph_attention,
@@ -130,6 +138,7 @@ class TrainSettings:
             max_rollbacks=config.recovery.max_rollbacks,
             rollback_lr=config.recovery.rollback_lr,
             early_stopping=config.early_stopping.enabled,
+            select=config.train.select,
             patience=config.early_stopping.patience,
             smoothing=config.early_stopping.smoothing,
             checkpoint_every=config.train.checkpoint_every,

@@ -34,7 +34,7 @@ class Weights:
             self.ema.update(self.trained)
 
     def keep_as_best(self) -> None:
-        """The present weights are the best so far; to be saved before they change again."""
+        """The present weights are those to hand back so far; to be saved before they change again."""
         self.best = _copy(self.evaluated)
         if self.ema is not None:
             self.best_raw = self.trained.state_dict()
