@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from omegaconf import OmegaConf
 from scipy.stats import spearmanr
 
 from atft_gat_fan.config.load import load_config, overridden
@@ -367,3 +368,19 @@ def test_the_default_recipe_is_the_documented_one() -> None:
     assert request.overrides == ("optimizer.lr=0.01",)
     assert request.preset
     assert load_config(["data=nasdaq", "data.source=x"]).labels.transform == "rank"
+
+
+def test_the_page_has_a_reason_for_every_key_of_the_recipe() -> None:
+    text = (ROOT / "configs" / "atft" / "train" / "ranking.yaml").read_text()
+    found = OmegaConf.to_container(OmegaConf.create(text))
+    rows = [line for line in (ROOT / "docs" / "ranking.md").read_text().splitlines() if line.startswith("| `")]
+    for key in _leaves(found):
+        assert any(f"`{key}`" in row.split("|")[1] for row in rows), key
+
+
+def _leaves(values: dict, prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
