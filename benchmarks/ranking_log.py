@@ -21,6 +21,8 @@ from benchmarks.ranking_results import LIGHTGBM, Json, Result, deflated
 OPENINGS, TRIED = "ranking_openings.jsonl", "ranking_tried.jsonl"
 TEST = "test"
 VERSUS = f"{MODEL}-{LIGHTGBM}"
+PLACES = ("data.cache=", "run.")
+"""Arguments that say where, which nobody else has."""
 
 
 def require_reason(fold: str, reason: str | None) -> None:
@@ -67,13 +69,14 @@ def log(plan: Plan, result: Result, folder: Path) -> None:
     """Add the evaluation to its log, unless the very same stands there. Raises StorageError."""
     if plan.request.quick:
         return
+    arguments = [*plan.request.recipe, *plan.request.overrides]
     line = {
         "date": datetime.now(UTC).date().isoformat(),
         "panel": plan.panel,
         "fold": plan.request.fold,
         "days": f"{result.values['first_day']} to {result.values['last_day']}",
         "recipe": plan.digest,
-        "arguments": [*plan.request.recipe, *plan.request.overrides],
+        "arguments": [each for each in arguments if not each.startswith(PLACES)],
         "seeds": plan.request.seeds,
         **_figures(result),
     }

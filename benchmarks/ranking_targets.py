@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from atft_gat_fan.evaluation.evaluate import MODEL
+from atft_gat_fan.reporting.numbers import between, fixed
 from benchmarks.measuring import Figure, at_least, at_most
 from benchmarks.ranking_plan import Request
 from benchmarks.ranking_results import BLEND, LIGHTGBM, Json
@@ -46,13 +47,17 @@ def _figures(request: Request, values: Json) -> Iterator[Figure]:
             if found["mean"] is None or ((cut, horizon) not in bars and horizon not in ("1d", "5d")):
                 continue
             least, stretch = bars.get((cut, horizon), (None, None))
-            others = [f"{name} {models[name]['rank_ic'][cut][horizon]['mean']:.4f}" for name in models if name != MODEL]
+            others = [
+                f"{name} {fixed(each['rank_ic'][cut][horizon]['mean'])}"
+                for name, each in models.items()
+                if name != MODEL
+            ]
             beyond = [] if stretch is None else [f"stretch {stretch:g}"]
-            detail = "; ".join([f"{found['low']:.4f} … {found['high']:.4f}", *others, *beyond])
+            detail = "; ".join([between(found["low"], found["high"], fixed), *others, *beyond])
             target = None if least is None else at_least(least)
             yield Figure.of(f"RankIC@{horizon}, {cut}", found["mean"], command, target, detail=detail)
     blend = values["pairs"].get(f"{BLEND}-{LIGHTGBM}")
-    if blend is not None:
+    if blend is not None and "1d" in blend["all"]:
         yield _blend(blend["all"]["1d"], command, wanted=has_bars(request) and request.fold == "B")
     seconds = max(each["seconds"] for each in models[MODEL]["training"])
     yield Figure.of("seconds of one seed's training, the longest", seconds, command, at_most(SECONDS) if bars else None)

@@ -31,6 +31,7 @@ from atft_gat_fan.runs.run_files import CONFIG, MOST_BYTES, PREDICTIONS, read_me
 from atft_gat_fan.runs.scores import score_baselines
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.signals import StopSignals
+from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.untrusted import parse_json, read_plain
 from atft_gat_fan.validation.trials import LocalRunner, Progress, TrialRunner
 from benchmarks.gru import GruRecipe, score_days, train_gru
@@ -52,9 +53,10 @@ Trained = tuple[Scores, dict[str, Any]]
 def train_all(plan: Plan, console: Console, runner: TrialRunner[Path] | None = None) -> None:
     """Train what is not finished, `workers` at once; another start goes on.
 
-    Raises InterruptedRunError after a stop signal, TrialError where a training failed, StorageError.
+    Raises InterruptedRunError after a stop signal, TrialError where a training failed, StorageError (another process is
+    at work there).
     """
-    with StopSignals() as signals:
+    with RunFolder(plan.request.out), StopSignals() as signals:
         for member in plan.members:
             if not member.finished:
                 _settle(plan, member)
