@@ -73,10 +73,10 @@ def command_of(plan: Plan) -> str:
         for name in ("train_start", "train_end", "valid_end", "test_end"):
             day = getattr(request.dates, name)
             words += [] if day is None else [f"--{name.replace('_', '-')}", day]
-    words += ["--out", str(request.out), "--seeds", str(request.seeds), "--recipe", *request.recipe]
-    words += ["--against", *request.against] if request.against else []
+    words += ["--out", str(request.out), "--seeds", str(request.seeds)]
     words += [] if request.opened is None else ["--open-test", request.opened]
-    return shlex.join([*words, *request.overrides])
+    # An option of several values takes all that follows it.
+    return shlex.join([*words, *request.overrides, "--recipe", *request.recipe, "--against", *request.against])
 
 
 def mark(low: float | None, high: float | None) -> Mark:

@@ -1,6 +1,7 @@
 """The ranking benchmark: one command trains all, its figures are those of `metrics.json`, and every look is counted."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -359,6 +360,14 @@ def test_the_command_trains_by_processes_and_leaves_its_page(panel: Path, tmp_pa
     refused = subprocess.run([*command, "--fold", "test"], cwd=ROOT, capture_output=True, text=True)
     assert refused.returncode == 78
     assert "--open-test" in refused.stderr
+
+
+def test_the_pages_command_asks_for_the_same_again(plan: Plan) -> None:
+    for against in ((), ("gru",), ("lightgbm", "gru")):
+        asked = replace(plan.request, against=against, gru=GruRecipe(), workers=1, threads=None, cache=None)
+        words = shlex.split(command_of(replace(plan, request=asked)))[3:]
+        again = ranking.request_of(ranking._parser().parse_intermixed_args(words))
+        assert replace(again, results=asked.results) == asked
 
 
 def test_the_default_recipe_is_the_documented_one() -> None:
