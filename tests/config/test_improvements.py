@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -133,3 +134,41 @@ def test_a_band_wider_than_the_spectrum_is_refused_only_where_bands_are_masked()
     assert plan(*narrow) == RunPlan()
     with pytest.raises(ConfigError, match=r"max_width of at most 2.*window of 5 days.*got 3"):
         plan(*narrow, "improvements.freq_dropout_p=0.1")
+
+
+@pytest.mark.parametrize("loss", ["ic", "rank"])
+def test_a_loss_that_ranks_changes_the_slot_of_the_loss_alone(loss: str) -> None:
+    changed = plan(f"loss.type={loss}", "loss.mse_weight=0.1")
+    assert changed.loss == LossPlan(loss, None, ("loss.type",))  # type: ignore[arg-type]
+    assert replace(changed, loss=LossPlan()) == RunPlan()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["loss.mse_weight=0.1"], r"^loss\.mse_weight=0\.1 expects loss\.type ic or rank, found mse"),
+        (["loss.type=ic", "improvements.huber_loss=true"], "expects loss.type mse or huber, found ic"),
+        (["model.temporal.encoder=blockwise"], r"found model\.fan\.enabled; switch that off"),
+        (
+            ["model.temporal.encoder=blockwise", "model.fan.enabled=false", "improvements.freq_dropout_p=0.1"],
+            r"found improvements\.freq_dropout_p",
+        ),
+        (
+            [
+                "model.same_day_skip=true",
+                "model.temporal.encoder=none",
+                "model.attention.enabled=false",
+                "model.fan.enabled=false",
+            ],
+            "found no LSTM, attention, FAN or FreqDropout",
+        ),
+    ],
+    ids=str,
+)
+def test_keys_that_contradict_each_other_are_refused(keys: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plan(*keys)
+
+
+def test_heads_of_an_attention_that_is_off_need_not_divide() -> None:
+    load_config(["model.hidden_size=30", "model.gat.enabled=false", "model.attention.enabled=false"])

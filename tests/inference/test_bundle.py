@@ -65,6 +65,31 @@ def test_everything_comes_back(folder: Path, model: ATFT_GAT_FAN):
         assert torch.equal(bundle.model.state_dict()[name], tensor), name
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"blockwise": True, "fan_top_k": 0, "same_day_skip": True, "input_expansion": "polynomial"},
+        {"lstm_layers": 0, "num_heads": 0, "fan_top_k": 0, "lstm_forget_bias": None},
+    ],
+    ids=str,
+)
+def test_networks_with_other_encoders_come_back(changes: dict, tmp_path: Path):
+    made = ATFT_GAT_FAN(replace(SPEC, **changes))
+    write_bundle(tmp_path, model=made, **RECIPE)
+    found = load_bundle(tmp_path).model
+    assert found.spec == made.spec
+    assert all(torch.equal(tensor, made.state_dict()[name]) for name, tensor in found.state_dict().items())
+
+
+def test_a_bundle_from_before_the_encoder_had_options_still_loads(folder: Path):
+    description = json.loads((folder / "model.json").read_text())
+    for key in ("input_expansion", "same_day_skip", "blockwise", "lstm_forget_bias"):
+        del description["spec"][key]
+    del description["sha256"]
+    (folder / "model.json").write_text(json.dumps(sealed(description)))
+    assert load_bundle(folder).spec == SPEC
+
+
 def test_a_model_trained_in_pieces_computes_in_those_pieces(model: ATFT_GAT_FAN, tmp_path: Path):
     model.chunks = Chunks(stocks=32, queries=64)
     write_bundle(tmp_path, model=model, **RECIPE)

@@ -51,6 +51,10 @@ EVERYTHING = {
 }
 NOTHING = {"gat_heads": 0, "fan_top_k": 0, "num_categories": 0, "num_covariates": 0}
 
+RANKING = {
+    "gat_heads": 0, "fan_top_k": 0, "blockwise": True, "same_day_skip": True, "input_expansion": "polynomial",
+}  # fmt: skip
+
 
 @pytest.fixture
 def _sizes_may_be_symbols():
@@ -70,6 +74,7 @@ def _sizes_may_be_symbols():
         ("onnx", {"gat_heads": 0}),
         ("onnx", {"fan_top_k": 0}),
         ("onnx", NOTHING),
+        ("onnx", RANKING),
     ],
     ids=str,
 )

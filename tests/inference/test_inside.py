@@ -92,6 +92,24 @@ def _pass_on(model: ATFT_GAT_FAN) -> None:
         selection.output.weight[:] = torch.tensor([1.0, -1.0, 0.0, 0.0])
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lstm_layers": 0, "num_heads": 0, "fan_top_k": 0},
+        {"blockwise": True, "fan_top_k": 0, "same_day_skip": True, "input_expansion": "polynomial"},
+        {"lstm_layers": 0, "num_heads": 0},
+    ],
+    ids=str,
+)
+def test_networks_without_a_part_can_be_looked_into(batch: DayBatch, changes: dict) -> None:
+    model = examples.network(**changes)
+    inside = look_inside(model, batch)
+    with torch.inference_mode():
+        assert torch.equal(inside.forecast.point, model.forecast(batch).point)
+    assert (inside.taken is None) == (model.spec.fan_top_k == 0)
+    assert inside.neighbour_weights is not None
+
+
 def test_near_ties_reach_those_who_listen(batch: DayBatch, monkeypatch: pytest.MonkeyPatch) -> None:
     model = examples.network()
     fan = type(model.temporal.fan)

@@ -45,3 +45,17 @@ def test_weights_tell_which_day_was_looked_at() -> None:
     _, weights = layer(x)
     assert (weights.argmax(-1) == 2).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(DAYS, STOCKS))
+
+
+def test_days_of_a_span_are_read_as_their_windows_by_themselves_with_gradients() -> None:
+    torch.manual_seed(0)
+    layer = TemporalAttention(HIDDEN, HEADS).double()
+    for days in (1, 4, 9):  # more days than a window has, too
+        span = torch.randn(WINDOW + days - 1, STOCKS, HIDDEN, dtype=torch.float64, requires_grad=True)
+        attended, weights = layer.over_days(span, WINDOW)
+        by_window = layer(span.unfold(0, WINDOW, 1).movedim(-1, 0))
+        torch.testing.assert_close((attended, weights), by_window, rtol=0, atol=1e-13)
+        inputs = [span, *layer.parameters()]
+        losses = [(a * a.detach().cos()).sum() + w.square().sum() for a, w in ((attended, weights), by_window)]
+        for one, other in zip(*(torch.autograd.grad(loss, inputs) for loss in losses), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)

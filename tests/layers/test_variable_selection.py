@@ -8,9 +8,9 @@ from atft_gat_fan.layers.variable_selection import VariableSelection
 SPAN, STOCKS, FEATURES, SIZE, HIDDEN, CONTEXT = 5, 6, 7, 4, 12, 3
 
 
-def selection(context_size: int, seed: int = 0) -> VariableSelection:
+def selection(context_size: int, seed: int = 0, num_terms: int = 1) -> VariableSelection:
     torch.manual_seed(seed)
-    layer = VariableSelection(FEATURES, SIZE, HIDDEN, context_size).double()
+    layer = VariableSelection(FEATURES, SIZE, HIDDEN, context_size, num_terms).double()
     with torch.no_grad():  # norms and biases start at 0 or 1, where a mix-up of two would not show
         for parameter in layer.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -21,7 +21,8 @@ def plain_loop(layer: VariableSelection, x: Tensor, context: Tensor | None) -> t
     """Equations 6-8 as they are written: one variable after the other."""
     embedded, processed = [], []
     for j in range(FEATURES):
-        e = x[..., j : j + 1] * layer.embedding_weight[j] + layer.embedding_bias[j]
+        terms = x[..., j, :] if layer.num_terms > 1 else x[..., j : j + 1]
+        e = terms @ layer.embedding_weight[j].view(layer.num_terms, SIZE) + layer.embedding_bias[j]
         g = layer.variables
         eta = functional.elu(e @ g.input_weight[j] + g.input_bias[j])
         eta = eta @ g.hidden_weight[j] + g.hidden_bias[j]
@@ -33,10 +34,12 @@ def plain_loop(layer: VariableSelection, x: Tensor, context: Tensor | None) -> t
     return layer.output(mixed), weights
 
 
+@pytest.mark.parametrize("num_terms", [1, 3])
 @pytest.mark.parametrize("context_shape", [None, (SPAN, STOCKS), (1, STOCKS), (SPAN, 1)])
-def test_grouped_form_equals_a_loop_over_variables(context_shape: tuple[int, int] | None) -> None:
-    layer = selection(CONTEXT if context_shape else 0)
-    x = torch.randn(SPAN, STOCKS, FEATURES, dtype=torch.float64)
+def test_grouped_form_equals_a_loop_over_variables(context_shape: tuple[int, int] | None, num_terms: int) -> None:
+    layer = selection(CONTEXT if context_shape else 0, num_terms=num_terms)
+    terms = (num_terms,) if num_terms > 1 else ()
+    x = torch.randn(SPAN, STOCKS, FEATURES, *terms, dtype=torch.float64)
     context = torch.randn(*context_shape, CONTEXT, dtype=torch.float64) if context_shape else None
     probe = torch.randn(SPAN, STOCKS, HIDDEN, dtype=torch.float64)
 

@@ -30,6 +30,9 @@ NETWORKS = {
     "checkpointing": {"gradient_checkpointing": True},
     "two layers": {"lstm_layers": 2, "fan_top_k": 0},
     "quantiles": {"quantiles": (0.1, 0.5, 0.9)},
+    "block-wise": {"fan_top_k": 0, "blockwise": True, "same_day_skip": True, "num_categories": 3},
+    "same day, bent inputs": {"fan_top_k": 0, "lstm_layers": 0, "num_heads": 0, "input_expansion": "polynomial"},
+    "no recurrence": {"lstm_layers": 0, "same_day_skip": True},
 }
 
 

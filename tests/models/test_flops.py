@@ -45,20 +45,35 @@ def counted_by_torch(spec: ModelSpec, *, training: bool) -> int:
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"num_categories": 0}, {"num_covariates": 0}, {"fan_top_k": 0}, {"gat_heads": 0}, {"window": 7}],
+    [
+        {},
+        {"num_categories": 0},
+        {"num_covariates": 0},
+        {"fan_top_k": 0},
+        {"gat_heads": 0},
+        {"window": 7},
+        {"input_expansion": "polynomial"},
+        {"same_day_skip": True},
+        {"fan_top_k": 0, "blockwise": True},
+        {"lstm_layers": 0},
+        {"num_heads": 0},
+        {"fan_top_k": 0, "lstm_layers": 0, "num_heads": 0},
+    ],
     ids=str,
 )
 def test_matrix_products_are_those_torch_sees(changes: dict[str, Any], training: bool) -> None:
     spec = replace(SPEC, **changes)
     counted = flops(spec, days=DAYS, stocks=STOCKS, neighbours=SLOTS)
     parts = dict(counted.training if training else counted.forward)
-    parts["lstm"] -= _lstm_cells(spec) * (3 if training else 1)
+    if spec.lstm_layers:
+        parts["lstm"] -= _lstm_cells(spec) * (3 if training else 1)
     assert sum(parts.values()) * DAYS * STOCKS == pytest.approx(counted_by_torch(spec, training=training), rel=1e-12)
 
 
-def _lstm_cells(spec: ModelSpec) -> int:
-    """2 (4 E) (E + E) a day of the window: four gates, each of input and state."""
-    return spec.lstm_layers * spec.window * 2 * 4 * spec.hidden_size * 2 * spec.hidden_size
+def _lstm_cells(spec: ModelSpec) -> float:
+    """2 (4 E) (E + E) a day of the window, or of the block: four gates, each of input and state."""
+    days = (DAYS + spec.window - 1) / DAYS if spec.blockwise else spec.window
+    return spec.lstm_layers * days * 2 * 4 * spec.hidden_size * 2 * spec.hidden_size
 
 
 def test_days_of_one_batch_share_the_variable_selection() -> None:

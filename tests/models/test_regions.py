@@ -173,6 +173,19 @@ def test_bfloat16_trains_compiled() -> None:
     assert_close(actual[:3], expected[:3], 2e-2)
 
 
+BLOCKWISE = {"fan_top_k": 0, "freq_dropout_p": 0.0, "blockwise": True, "same_day_skip": True}
+SAME_DAY = {"fan_top_k": 0, "freq_dropout_p": 0.0, "lstm_layers": 0, "num_heads": 0, "input_expansion": "polynomial"}
+
+
+@pytest.mark.parametrize("change", [BLOCKWISE, SAME_DAY], ids=["blockwise", "same day"])
+def test_blocks_and_same_days_compile_once_for_all_shapes(change: dict[str, Any]) -> None:
+    model = network(**change)
+    other = compiled(model)
+    for shape in SHAPES[:3]:
+        assert_close(trained_once(other, batch(*shape)), trained_once(model, batch(*shape)), 1e-12)
+    assert num_compilations() == (3 if change is BLOCKWISE else 2)
+
+
 @pytest.mark.parametrize("change", [{"num_categories": 0}, {"num_covariates": 0}, {"fan_top_k": 0}, {"lstm_layers": 2}])
 def test_networks_without_a_part_compile_too(change: dict[str, Any]) -> None:
     model = network(**change)

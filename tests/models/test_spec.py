@@ -9,7 +9,7 @@ from atft_gat_fan.data.calendar import CALENDAR_COVARIATES
 from atft_gat_fan.data.features import DERIVED_FEATURES
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
-from atft_gat_fan.models.spec import model_spec, spec_from_mapping
+from atft_gat_fan.models.spec import model_spec, require_configurable, spec_from_mapping
 
 DEFAULT = ModelSpec(num_features=len(DERIVED_FEATURES), num_covariates=len(CALENDAR_COVARIATES))
 
@@ -99,3 +99,38 @@ def test_named_features_are_counted_and_patterns_refused() -> None:
 def test_unknown_key_is_refused() -> None:
     with pytest.raises(ConfigError, match="hiden_size"):
         ATFT_GAT_FAN({"model": {"hiden_size": 64}})
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ({"inputs": {"expansion": "polynomial"}}, {"input_expansion": "polynomial"}),
+        ({"same_day_skip": True}, {"same_day_skip": True}),
+        ({"temporal": {"encoder": "none"}}, {"lstm_layers": 0}),
+        ({"attention": {"enabled": False}}, {"num_heads": 0}),
+        (
+            {"temporal": {"encoder": "blockwise"}, "fan": {"enabled": False}},
+            {"blockwise": True, "fan_top_k": 0},
+        ),
+        ({"lstm_forget_bias": 3.0}, {"lstm_forget_bias": 3.0}),
+        ({"lstm_forget_bias": None}, {"lstm_forget_bias": None}),
+    ],
+    ids=str,
+)
+def test_each_option_of_the_encoder_reaches_its_fields_alone(model: dict[str, Any], changes: dict[str, Any]) -> None:
+    spec = spec_from_mapping({"model": model})
+    assert spec == replace(DEFAULT, **changes)
+    require_configurable(spec)
+
+
+def test_only_a_network_without_any_part_that_looks_back_reads_no_window() -> None:
+    off = {"temporal": {"encoder": "none"}, "attention": {"enabled": False}, "fan": {"enabled": False}}
+    assert not spec_from_mapping({"model": off}).reads_window
+    for part in off:
+        assert spec_from_mapping({"model": {key: value for key, value in off.items() if key != part}}).reads_window
+    assert spec_from_mapping({"model": off, "improvements": {"freq_dropout_p": 0.1}}).reads_window
+
+
+def test_a_network_that_no_configuration_could_ask_for_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expansion"):
+        require_configurable(replace(DEFAULT, input_expansion="fourier"))

@@ -26,10 +26,18 @@ def assembled(tmp_path_factory: pytest.TempPathFactory):
     return make
 
 
-@pytest.mark.parametrize("loss", ["mse", "huber"])
+@pytest.mark.parametrize("loss", ["mse", "huber", "ic", "rank"])
 @pytest.mark.parametrize("transform", ["raw", "zscore"])
-def test_it_is_the_objective_of_the_mean(assembled, loss: str, transform: str) -> None:
-    assembly = assembled(f"loss.type={loss}", f"labels.transform={transform}", "accumulate_grad_batches=2")
+@pytest.mark.parametrize("liquidity", [1.0, 3.0])
+def test_it_is_the_objective_of_the_mean(assembled, loss: str, transform: str, liquidity: float) -> None:
+    mse_weight = 0.1 if loss in ("ic", "rank") else 0.0
+    assembly = assembled(
+        f"loss.type={loss}",
+        f"labels.transform={transform}",
+        f"loss.mse_weight={mse_weight}",
+        f"loss.liquidity_weight={liquidity}",
+        "accumulate_grad_batches=2",
+    )
     settings = train_settings(assembly)
     found = constant_losses(assembly, settings, 25)
     objective = Objective(settings, torch.device("cpu"))
@@ -44,6 +52,13 @@ def test_it_is_the_objective_of_the_mean(assembled, loss: str, transform: str) -
             for b in batches
         )
         assert found[step] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_constant_has_no_correlation_and_orders_half_of_the_pairs(assembled) -> None:
+    for loss, each in (("ic", 1.0), ("rank", np.log(2))):
+        assembly = assembled(f"loss.type={loss}", "data.horizons=[1,5]")
+        settings = train_settings(assembly)
+        assert constant_losses(assembly, settings, 5) == pytest.approx(each * sum(settings.horizon_weights), rel=1e-6)
 
 
 def test_losses_are_read_by_step_and_those_not_finite_are_nan(assembled, tmp_path: Path) -> None:

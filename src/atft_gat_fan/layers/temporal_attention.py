@@ -51,7 +51,7 @@ class TemporalAttention(nn.Module):
         span, stocks, size = x.shape
         days = span - window + 1
         rows = x.transpose(0, 1)
-        probes = self._probes(x[window - 1 :].transpose(0, 1).flatten(0, 1)).view(stocks, days * self.num_heads, size)
+        probes = self._probes(x[window - 1 :].transpose(0, 1).flatten(0, 1)).reshape(stocks, -1, size)
         logits = torch.bmm(probes, rows.transpose(1, 2)).view(stocks, days, self.num_heads, span)
         first = torch.arange(days, device=x.device).unsqueeze(-1)
         lag = torch.arange(span, device=x.device) - first

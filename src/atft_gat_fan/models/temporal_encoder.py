@@ -68,12 +68,15 @@ class TemporalEncoder(nn.Module):
 
     def forward(
         self,
-        windows: Float[Tensor, "window days stocks hidden"],
+        windows: Float[Tensor, "read days stocks hidden"],
         static: Float[Tensor, "stocks static"] | None,
         dates: Sequence[int],
         key: RandomKey | None,
     ) -> tuple[Float[Tensor, "days stocks hidden"], Float[Tensor, "days stocks window"]]:
-        """The encoded days and the attention weights. `dates` are those of the days axis."""
+        """The encoded days and the attention weights. `dates` are those of the days axis.
+
+        `windows` may be their last day alone where nothing looks at the others.
+        """
         removed: Tensor | None = None
         if self.fan is not None:
             windows, removed = run_region(_take_out_frequencies, self.fan, windows, compiled=self.compiled)
