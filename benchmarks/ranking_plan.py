@@ -242,9 +242,11 @@ def _placed(request: Request, model: str, config: Config, store: Store, threads:
     """With a folder named by all that decides the outcome."""
     run = config.run.model_copy(update={"num_threads": threads, "stop_after": None, "dir": None})
     config = config.model_copy(update={"run": run})
-    decided = config.model_dump(mode="json", exclude={"run": {"root"}, "data": {"cache", "source"}})
-    more = asdict(request.gru) if model == "gru" else None
-    name = f"seed-{config.seed}-{_digest([decided, more, store.fingerprint])}"
+    # LightGBM's own keys are those of the evaluation.
+    left_out = {key: names for key, names in NOT_IN_DIGEST.items() if key != "evaluation" or model == MODEL}
+    left_out["data"] = {"cache", "num_workers", "source"}
+    decided = [config.model_dump(mode="json", exclude=left_out), store.fingerprint, threads]
+    name = f"seed-{config.seed}-{_digest([*decided, asdict(request.gru) if model == 'gru' else None])}"
     folder = request.out / "trainings" / ("recipe" if model == MODEL else model) / name
     config = config.model_copy(update={"run": run.model_copy(update={"dir": str(folder)})})
     return Member(model, config.seed, config, Job(f"{folder.parent.name}/{name}", model, folder))
