@@ -11,7 +11,7 @@ from benchmarks.ranking_results import BLEND, LIGHTGBM, Json
 COMMAND = "python -m benchmarks.ranking"
 PANEL = "nasdaq_2003_2017"
 """Stem of the file's name, as its README calls it."""
-BARS = {
+BARS: dict[str, dict[tuple[str, str], tuple[float, float | None]]] = {
     "B": {("all", "1d"): (0.0455, 0.050), ("all", "5d"): (0.0386, 0.043), ("liquid", "1d"): (0.0155, 0.020)},
     "valid": {},
     "test": {("all", "1d"): (0.045, 0.047), ("skip1", "1d"): (0.009, None), ("liquid", "1d"): (0.015, 0.020)},
@@ -35,7 +35,8 @@ def figures(request: Request, values: Json) -> list[Figure]:
 
 def bar(request: Request, cut: str, horizon: str) -> float | None:
     """The least RankIC wanted; None where there is no bar."""
-    return BARS[request.fold].get((cut, horizon), (None,))[0] if has_bars(request) else None
+    found = BARS[request.fold].get((cut, horizon)) if has_bars(request) else None
+    return None if found is None else found[0]
 
 
 def _figures(request: Request, values: Json) -> Iterator[Figure]:
