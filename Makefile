@@ -5,7 +5,7 @@ JOBS ?= 2
 # What takes long is named, so that it can be made quick or marked.
 PYTEST = $(BIN)/pytest -n $(JOBS) --durations=20 --durations-min=10
 
-.PHONY: help setup setup-dev demo test test-slow test-exhaustive faults lint format docs bench clean
+.PHONY: help setup setup-dev demo test test-slow test-exhaustive faults lint format docs bench bench-ranking clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -65,6 +65,13 @@ docs: setup-dev  ## the references of keys and commands, and all of docs/ as a s
 
 bench: setup-dev .venv-peers/.peers  ## every measurement in one table (QUICK=1: in minutes; PANEL=nasdaq_2003_2017.parquet: on real prices too)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(PANEL),--panel $(PANEL))
+
+FOLD ?= B
+RANKING = $(BIN)/python -m benchmarks.ranking --panel $(PANEL) --fold $(FOLD)
+
+bench-ranking: setup-dev  ## the ranking recipe beside LightGBM and a GRU (PANEL=nasdaq_2003_2017.parquet; FOLD=B or valid; QUICK=1)
+	$(if $(PANEL),,$(error PANEL=… is missing: the daily prices to rank, as Parquet))
+	$(RANKING) $(if $(QUICK),--quick)
 
 clean:  ## remove what the targets made, .venv included
 	rm -rf .venv .venv-peers site runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -3,7 +3,7 @@
     python -m benchmarks [--quick] [--panel nasdaq_2003_2017.parquet]
 
 Each runs in a process of its own, so that none inherits memory or threads of another. Exit code 1 where one failed.
-`benchmarks.worlds` is not among them: it takes hours.
+`benchmarks.worlds`, `benchmarks.ranking` and `benchmarks.attribution` are not among them: they take hours.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ TOPICS = (
 )  # fmt: skip
 WITH_PANEL = ("online_normalization", "main_job")
 """Those that measure more on a real panel."""
-APART = ("worlds",)
+APART = ("worlds", "ranking", "attribution")
 """Those that take hours, and are run by themselves."""
 
 

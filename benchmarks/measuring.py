@@ -88,12 +88,12 @@ def table_rows(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("| ")][1:]
 
 
-def publish(topic: str, figures: Sequence[Figure], *, quick: bool) -> None:
-    """Print the table and keep it as `benchmarks/results/<topic>.md`; a quick one is printed only."""
+def publish(topic: str, figures: Sequence[Figure], *, quick: bool, folder: Path = RESULTS) -> None:
+    """Print the table and keep it as `<topic>.md` in `benchmarks/results`; a quick one is printed only."""
     print(table(figures), flush=True)
     if not quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{topic}.md").write_text(table(figures) + "\n")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{topic}.md").write_text(table(figures) + "\n")
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

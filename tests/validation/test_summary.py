@@ -1,9 +1,11 @@
 """validation.json: the keys of the specification, promises beside measurements, and what cannot be concluded."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from atft_gat_fan.config.load import overridden
 from atft_gat_fan.data.durable_files import strict_json
 from atft_gat_fan.validation.gates import parse_gate
 from atft_gat_fan.validation.result import SetUp
@@ -31,6 +33,15 @@ def test_the_file_has_the_keys_of_the_specification():
     assert list(values["improvements"])[-1] == "all"
     assert values["baseline"]["loss"] == "mse"
     assert values["gates"][0]["held"]
+
+
+def test_the_baselines_loss_is_the_one_it_was_trained_with():
+    config = overridden(make_config(), ["loss.type=huber"])
+    arms, outcomes = make_outcomes(config, {})
+    assert summarise(config, arms, outcomes, SET_UP).baseline.loss == "mse", "an improvement, off in the baseline"
+    ranked = overridden(config, ["loss.type=ic"])
+    kept = replace(arms, baseline=())
+    assert summarise(ranked, kept, outcomes, SET_UP).baseline.loss == "ic"
 
 
 def test_a_promise_is_reached_or_not_only_where_the_interval_says_so():

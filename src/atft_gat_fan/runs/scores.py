@@ -53,7 +53,7 @@ def score_and_measure(
     if not all(_have(table, made_from) for table in tables):
         _write_predictions(run, assembly, model, report, made_from, blend)
     if not _have(run / BASELINES, made_from):
-        baselines = _baselines(assembly, report)
+        baselines = score_baselines(assembly, report)
         notes = _notes(made_from, baselines.unavailable)
         write_table(_baseline_table(assembly, baselines), run / BASELINES, notes)
     write_metrics(run, {"baselines_unavailable": _noted(run / BASELINES)})
@@ -183,8 +183,9 @@ def evaluations_of(run: Path, assembly: Assembly, report: Report, *, blended: bo
     }
 
 
-def _baselines(assembly: Assembly, report: Report) -> Baselines:
-    """Baselines on the same features and days, trained on the same training days and label transform."""
+def score_baselines(assembly: Assembly, report: Report) -> Baselines:
+    """Baselines on the same features, trained on the same training days and label transform; validation days first,
+    then test days."""
     config = assembly.config
     panel = StoredStockDays(assembly.store, assembly.normalizer)
     data = BaselineData(panel, train_days=assembly.split.train, predict_days=_scored_days(assembly))

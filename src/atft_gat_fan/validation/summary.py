@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from atft_gat_fan.config.conditions import Condition
+from atft_gat_fan.config.load import overridden
 from atft_gat_fan.config.schema import Config, ValidationConfig
 from atft_gat_fan.statistics.bootstrap import mean_block_length, mean_interval
 from atft_gat_fan.validation.arms import ALL, BASELINE, WITHOUT, Arms
@@ -46,7 +47,7 @@ def summarise(
         improvements=improvements,
         contributions=contributions,
         targets=targets(improvements, f"{horizons[0]}d", validation.level),
-        baseline=_baseline(config, outcomes, improvements),
+        baseline=_baseline(overridden(config, arms.baseline), outcomes, improvements),
         seeds=validation.seeds,
         days=days,
         set_up=set_up,
@@ -132,7 +133,7 @@ def _baseline(config: Config, outcomes: Outcomes, improvements: Mapping[str, Imp
     trained = list(outcomes.of(BASELINE, "rank_ic").values())
     rates = [result.divergence.baseline_rate for result in improvements.values()]
     return BaselineResult(
-        loss="mse",
+        loss=config.loss.type,
         label_transform=config.labels.transform,
         improvements=dict(override.split("=", 1) for override in _everything_off(outcomes)),
         rank_ic=rank_ic,
