@@ -91,7 +91,7 @@ class DataConfig(Section):
     """Stocks to use, as names or globs; null: all. Whatever is trained on them scores them alone."""
     columns: ColumnsConfig = ColumnsConfig()
     csv: CsvConfig = CsvConfig()
-    features: Literal["auto"] | FeatureSet | tuple[str, ...] = "auto"
+    features: Literal["auto", FeatureSet] | tuple[str, ...] = "auto"
     """`derived`: about 30 price and volume factors; `alpha158`: those of Qlib; a list of names or globs: those columns;
     `auto`: derived when the panel has prices and no other numeric columns, else every other numeric column."""
     relative: tuple[Relative, ...] = ()

@@ -121,7 +121,7 @@ def open_panel(
         features=roles.features,
         label_columns=dict(roles.labels),
         static=None if first_known is None else dict(first_known.select("code", "static").iter_rows()),
-        static_since=None if first_known is None else dict(first_known.select("code", "date").iter_rows()),
+        static_since=_static_since(first_known, source),
         departures=collect(find_departures(rows, days["date"]), source) if pays_out else None,
         warnings=(*roles.warnings, *oddities),
         facts=_facts(days, codes, roles, config),
@@ -299,6 +299,14 @@ def _categories(rows: pl.LazyFrame, roles: Roles, source: Source) -> pl.DataFram
 
 def _first_known(categories: pl.DataFrame) -> pl.DataFrame:
     return categories.sort("code", "date").unique("code", keep="first", maintain_order=True)
+
+
+def _static_since(first_known: pl.DataFrame | None, source: Source) -> dict[str, date] | None:
+    """The day that each stock's category is known from; of an excerpt the source knows it."""
+    if first_known is None:
+        return None
+    since = dict(first_known.select("code", "date").iter_rows())
+    return since if source.static_since is None else {code: source.static_since[code] for code in since}
 
 
 def _codes(rows: pl.LazyFrame, source: Source) -> tuple[str, ...]:
