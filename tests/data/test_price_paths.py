@@ -9,6 +9,7 @@ from numpy import ndarray
 
 from atft_gat_fan.data import price_paths
 from atft_gat_fan.data.bars import MAX_GAP, Bars
+from atft_gat_fan.data.features import derivable_features, derive_features
 from atft_gat_fan.data.price_paths import PricePaths
 from atft_gat_fan.data.rolling import min_samples
 from tests.data.messy_panels import messy_panel
@@ -134,3 +135,21 @@ def test_a_move_of_the_whole_market_moves_no_path_measured_in_it(bars: Bars) -> 
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
     assert np.nanmax(np.abs(as_they_are[0] - as_they_are[1])) > 0.05
+
+
+def test_every_variant_is_the_feature_of_a_panel_priced_in_the_index(bars: Bars) -> None:
+    columns = ("open", "high", "low", "close", "volume")
+    names = derivable_features(columns, "derived+alpha158", ("market",))
+    variants = [name for name in names if name.endswith("_mkt")]
+    assert len(variants) == 115 + 11
+    plain = [name.removesuffix("_mkt") for name in variants]
+    found = derive_features(bars.frame, variants)
+    expected = derive_features(over_market(bars.frame), plain)
+    for variant, name in zip(variants, plain, strict=True):
+        one, other = (f[column].fill_null(np.nan).to_numpy() for f, column in ((found, variant), (expected, name)))
+        both = np.isfinite(one) & np.isfinite(other)
+        assert both.mean() > 0.3, name
+        assert (np.isfinite(one) <= np.isfinite(other)).all(), name
+        # The default CORR_k, of a day without trades, is that of the other days.
+        assert both.sum() == np.isfinite(other).sum() or name.startswith("CORR_"), name
+        np.testing.assert_allclose(one[both], other[both], rtol=1e-5, atol=2e-6, err_msg=name)

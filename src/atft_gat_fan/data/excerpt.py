@@ -63,7 +63,7 @@ def excerpt(source: Source, first: date, last: date, file: Path) -> Source:
     rows = source.frame.with_row_index(ROW).filter(day.is_between(first, last).fill_null(True))
     first_known = _first_known(source, day)
     if first_known is not None:
-        code, static = source.columns.code, source.columns.static
+        code, static, _ = first_known.columns
         rows = rows.drop(static).join(first_known.select(code, static).lazy(), on=code, how="left")
     try:
         rows.sink_parquet(file, compression="lz4", statistics=False)

@@ -109,8 +109,8 @@ def compute_features(bars: Bars, names: Sequence[str]) -> pl.DataFrame:
                     if name in wanted:
                         values = bars.timelines.gather(flat).astype(np.float32)
                         columns[name] = pl.Series(name, values).fill_nan(None)
-    values = (columns[name.removesuffix(IN_SECTOR)].alias(name) for name in names)
-    return pl.DataFrame([bars.frame["date"], bars.frame["code"], *values])
+    chosen = (columns[name.removesuffix(IN_SECTOR)].alias(name) for name in names)
+    return pl.DataFrame([bars.frame["date"], bars.frame["code"], *chosen])
 
 
 def standardise_features(

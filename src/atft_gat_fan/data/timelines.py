@@ -62,7 +62,8 @@ class Timelines:
         known = np.isfinite(values)
         count = np.bincount(self.day[known], minlength=self.num_days)
         total = np.bincount(self.day[known], weights=values[known], minlength=self.num_days)
-        return np.divide(total, count, out=np.full(self.num_days, np.nan), where=count > 0)
+        means: Float[ndarray, " days"] = np.divide(total, count, out=np.full(self.num_days, np.nan), where=count > 0)
+        return means
 
     def day_mean(self, flat: Float[ndarray, " slots"]) -> Float[ndarray, " slots"]:
         """Each row's slot gets the mean of its day; other slots NaN."""
