@@ -12,7 +12,7 @@ import pytest
 from atft_gat_fan.config.schema import Config, DataConfig, SyntheticConfig
 from atft_gat_fan.data.bars import Bars, median_dollar_volume, trailing_returns
 from atft_gat_fan.data.conversion import cached_store, convert
-from atft_gat_fan.data.features import derivable_features, derive_features, standardise_within_day
+from atft_gat_fan.data.features import derivable_features, derive_features, set_of, standardise_features
 from atft_gat_fan.data.labels import derive_labels, label_name
 from atft_gat_fan.data.panel import open_panel
 from atft_gat_fan.data.sources import open_source
@@ -74,11 +74,11 @@ def plain(settings: Config) -> dict[str, np.ndarray]:
     data = settings.data
     panel = open_panel(data, open_source(data), lambda share: None)
     frame = panel.rows.collect().sort("date", "code")
-    names = panel.features or derivable_features(frame.columns)
+    names = panel.features or derivable_features(frame.columns, set_of(data.features), data.relative)
     if panel.features:
         features = frame.select(names)
     else:
-        features = standardise_within_day(derive_features(frame, names), names, data.standardise)
+        features = standardise_features(derive_features(frame, names), names, data.standardise, categories(data, frame))
     horizons = [horizon for horizon in data.horizons if horizon not in panel.label_columns]
     labels = derive_labels(frame, horizons, data.delisting_return) if panel.has_prices and horizons else frame
     unknown = pl.Series([None] * frame.height, dtype=pl.Float32)
@@ -97,6 +97,32 @@ def plain(settings: Config) -> dict[str, np.ndarray]:
         grid[day, stock] = columns.select(pl.all().cast(pl.Float32).fill_null(np.nan)).to_numpy()
         dense[name] = grid if name in ("features", "labels") else grid[..., 0]
     return dense | {"present": dense["present"] == 1}
+
+
+def categories(data: DataConfig, frame: pl.DataFrame) -> np.ndarray | None:
+    """Of each row the stock's first category, a digit, from the day on that it is known."""
+    source = pl.read_parquet(data.source) if data.source.endswith(".parquet") else pl.DataFrame()
+    if "sector33" not in source.columns:
+        return None
+    known = source.sort("Date").filter(pl.col("sector33").is_not_null()).group_by("Code").first()
+    rows = frame.join(known, left_on="code", right_on="Code", how="left", maintain_order="left")
+    digit = pl.when(pl.col("Date") <= pl.col("date")).then(pl.col("sector33").cast(pl.Int64)).fill_null(-1)
+    return rows.select(digit).to_series().to_numpy()
+
+
+def with_sectors(frame: pl.DataFrame) -> pl.DataFrame:
+    """Two sectors, the first stocks' known from a day on, S0002's never; another one later on, which is not taken."""
+    sector = (pl.col("Code").str.slice(-1).cast(pl.Int64) % 2).cast(pl.String)
+    late = pl.when(pl.col("Date") > DAYS[130]).then(sector)
+    return frame.with_columns(
+        sector33=pl.when(pl.col("Code") == "S0002")
+        .then(None)
+        .when(pl.col("Code") < "S0005")
+        .then(late)
+        .when(pl.col("Date") > DAYS[150])
+        .then(pl.lit("1"))
+        .otherwise(sector)
+    )
 
 
 def write_csv(frame: pl.DataFrame, folder: Path) -> Path:
@@ -126,6 +152,16 @@ CASES: dict[str, tuple[Callable[[pl.DataFrame, Path], Path], Change, dict[str, A
     "hive": (write_hive, lambda f: f, {}),
     "by code": (write_parquet, lambda f: f.sort("Code", "Date"), {}),
     "close only": (write_parquet, lambda f: f.select("Date", "Code", "Close"), {}),
+    "alpha158": (
+        write_parquet,
+        lambda f: f.with_columns(VWAP=pl.col("Low") * 0.4 + pl.col("High") * 0.6),
+        {"features": "alpha158"},
+    ),
+    "variants": (
+        write_parquet,
+        lambda f: with_sectors(f),
+        {"features": "derived+alpha158", "relative": ("market", "sector"), "standardise": "rank"},
+    ),
     "own features": (write_parquet, lambda f: with_features(f, 70), {}),
     "own features alone": (
         write_parquet,
@@ -153,7 +189,7 @@ def first_usable(store: Store) -> np.ndarray:
     return (store.days >= np.datetime64(store.metadata["first_day"]))[:, None]
 
 
-def test_a_shard_repeats_the_bits_of_the_days_before(tmp_path: Path) -> None:
+def test_a_shard_repeats_the_bits_of_the_days_before_it_is_known(tmp_path: Path) -> None:
     source = config(write_parquet(messy_prices(), tmp_path))
     small, one = build(source, tmp_path / "small"), convert(source, tmp_path / "one", silent, shard_days=NUM_DAYS)
     for first in range(63, NUM_DAYS - 1, 7):
@@ -228,6 +264,38 @@ def test_a_changed_panel_rebuilds_the_shards_concerned_and_has_the_bits_of_a_new
     assert files(tmp_path / "store") == files(tmp_path / "anew")
     kept = [position for position, name in enumerate(sorted(old)) if inodes(tmp_path / "store").get(name) == old[name]]
     assert set(range(len(old))) - set(kept) == rebuilt
+
+
+SECTORS: dict[str, Any] = {"features": "derived", "relative": ("sector",)}
+
+
+def late_sector(frame: pl.DataFrame, day: int) -> pl.DataFrame:
+    """Two sectors; that of one stock is told from a day on."""
+    sector = (pl.col("Code").str.slice(-1).cast(pl.Int64) % 2).cast(pl.String)
+    unknown = (pl.col("Code") == "S0005") & (pl.col("Date") < DAYS[day])
+    return frame.with_columns(sector33=pl.when(~unknown).then(sector))
+
+
+def test_a_stocks_category_changes_no_bit_of_the_days_before_it_is_known(tmp_path: Path) -> None:
+    told, later = (
+        convert(config(write_parquet(late_sector(messy_prices(), day), tmp_path), **SECTORS), tmp_path / name, silent)
+        for day, name in ((120, "told"), (NUM_DAYS - 1, "later"))
+    )
+    assert told.feature_names == later.feature_names
+    one, other = (np.asarray(store.column("features")) for store in (told, later))
+    np.testing.assert_array_equal(one[:110], other[:110])
+    assert not np.array_equal(one[120:140], other[120:140], equal_nan=True)
+
+
+def test_a_category_that_is_told_rebuilds_the_days_from_then_on(tmp_path: Path) -> None:
+    source = config(write_parquet(late_sector(messy_prices(), 229), tmp_path), **SECTORS)
+    build(source, tmp_path / "store")
+    old = inodes(tmp_path / "store")
+    write_parquet(late_sector(messy_prices(), 205), tmp_path)
+    build(source, tmp_path / "store")
+    build(source, tmp_path / "anew")
+    assert files(tmp_path / "store") == files(tmp_path / "anew")
+    assert len(inodes(tmp_path / "store").items() - old.items()) == 1
 
 
 def test_other_files_of_the_same_rows_rebuild_nothing(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import polars as pl
 import pytest
 import torch
 
-from atft_gat_fan.config.schema import ColumnsConfig, DataConfig, GraphConfig
+from atft_gat_fan.config.schema import ColumnsConfig, Config, DataConfig, GraphConfig, SyntheticConfig
 from atft_gat_fan.data.bars import MAX_GAP, REACH
+from atft_gat_fan.data.conversion import convert
 from atft_gat_fan.data.excerpt import excerpt, first_needed, source_days
 from atft_gat_fan.data.graph import build_graph
 from atft_gat_fan.data.sources import open_source
+from atft_gat_fan.data.sources.synthetic import synthetic_panel
 from atft_gat_fan.errors import DataError
 
 RNG = np.random.default_rng(3)
@@ -81,8 +83,34 @@ def test_it_has_the_rows_of_its_days_and_the_first_category_of_all(panel: Path, 
     assert sorted(rows.select("Date", "Code", "sector33").rows()) == [
         (f"2020-01-{day}", code, known) for day in (11, 12, 13) for code, known in (("A", "x"), ("B", "z"), ("C", "y"))
     ]
+    assert source.static_since is None
+    assert some.static_since == {"A": date(2020, 1, 6), "B": date(2020, 1, 8), "C": date(2020, 1, 6)}
     others = excerpt(source, date(2020, 1, 11), date(2020, 1, 12), tmp_path / "others.parquet")
     assert len({source.fingerprint, some.fingerprint, others.fingerprint}) == 3
+
+
+def test_features_within_a_category_are_those_of_the_whole_panel(tmp_path: Path) -> None:
+    """The category of every third stock is told on day 150 alone, of every fourth on day 195."""
+    panel = synthetic_panel(SyntheticConfig(num_stocks=24, num_days=200, churn=0, num_sectors=2))
+    days = panel["Date"].unique().sort()
+    number = pl.col("Code").str.slice(1).cast(pl.Int64)
+    told = (number % 3 > 0) & (number % 4 > 0)
+    told |= (number % 3 == 0) & (pl.col("Date") == days[150])
+    told |= (number % 4 == 0) & (pl.col("Date") == days[195])
+    panel.with_columns(pl.when(told).then("sector33").alias("sector33")).write_parquet(tmp_path / "panel.parquet")
+    data = DataConfig(source=str(tmp_path / "panel.parquet"), features="derived", relative=("sector",), horizons=(1,))
+    source = open_source(data)
+    some = excerpt(source, days[198 - REACH - 20], days[199], tmp_path / "rows.parquet")
+    one, other = (
+        convert(Config(data=data), tmp_path / name, lambda what, share: None, source=rows)
+        for name, rows in (("whole", source), ("some", some))
+    )
+    features = np.asarray(one.column("features"))
+    np.testing.assert_array_equal(features[190:], np.asarray(other.column("features"))[-10:])
+    column = one.feature_names.index("ROC_1_sec")
+    unknown = np.isnan(features[190, :, column])
+    assert unknown.sum() == sum(code % 4 == 0 and code % 3 > 0 for code in range(24))
+    assert not np.isnan(features[199, :, column]).any()
 
 
 def test_a_row_keeps_its_place_and_one_without_a_date_is_not_lost(panel: Path, tmp_path: Path) -> None:

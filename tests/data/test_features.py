@@ -1,6 +1,6 @@
 """Factors look back only, no further than they say, and are what their names promise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,60 +13,30 @@ from scipy import stats
 from atft_gat_fan.config.schema import SyntheticConfig
 from atft_gat_fan.data.bars import MAX_GAP, REACH
 from atft_gat_fan.data.features import (
+    ALPHA158_FEATURES,
     DERIVED_FEATURES,
+    EVERY_COLUMN,
+    FAMILIES,
+    FEATURE_SETS,
+    by_family,
+    columns_behind,
     derivable_features,
     derive_features,
-    standardise_within_day,
+    is_derivable,
+    standardise_features,
 )
 from atft_gat_fan.data.sources.synthetic import synthetic_panel
+from tests.data.messy_panels import CHANGES, NUM_DAYS, messy_panel
 
-NUM_DAYS = 150
-
-
-def messy_panel(seed: int = 0) -> pl.DataFrame:
-    """Canonical rows with late and early listings, gaps short and long, missing prices and days without trades."""
-    rng = np.random.default_rng(seed)
-    config = SyntheticConfig(num_stocks=8, num_days=NUM_DAYS, churn=0.5, seed=seed)
-    frame = synthetic_panel(config).rename(str.lower).drop("sector33").with_columns(pl.col("volume").cast(pl.Float64))
-    split = pl.when(pl.col("date") > frame["date"].unique().sort()[70]).then(1.0).otherwise(0.5)
-    frame = frame.with_columns((pl.col("close") * split).alias("adj_close"))
-    away = pl.Series(rng.random(frame.height) < 0.05) | pl.Series(
-        (frame["code"] == "S0003").to_numpy()
-        & (frame["date"].rank("dense").is_between(60, 60 + 2 * MAX_GAP)).to_numpy()
-    )
-    frame = frame.filter(~away)
-    no_trade, no_open = (pl.Series(rng.random(frame.height) < 0.03) for _ in range(2))
-    return frame.with_columns(
-        pl.when(no_trade).then(0.0).otherwise("volume").alias("volume"),
-        pl.when(no_open).then(None).otherwise("open").alias("open"),
-        pl.when(no_open).then(None).otherwise("high").alias("high"),
-    ).sort("date", "code")
+# Alpha158's VWAP0 is of its own day alone, and the panels here have no such price.
+EVERYTHING = derivable_features(EVERY_COLUMN - {"vwap"}, "derived+alpha158", ("market", "sector"))
 
 
-def standardised(frame: pl.DataFrame, method: Literal["zscore", "rank"] = "zscore") -> pl.DataFrame:
-    return standardise_within_day(derive_features(frame, DERIVED_FEATURES), DERIVED_FEATURES, method)
-
-
-def other_prices(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-    columns = ("open", "high", "low", "close", "adj_close", "volume")
-    return frame.with_columns(pl.Series(name, rng.uniform(1, 1e6, frame.height)) for name in columns)
-
-
-def fewer_rows(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-    return frame.filter(pl.Series(rng.random(frame.height) < 0.3))
-
-
-def nothing(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-    return frame.clear()
-
-
-def new_listings(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-    # Codes that sort before and after the old ones move every row's place in the flat array.
-    return pl.concat([frame, *(frame.with_columns(code=prefix + pl.col("code")) for prefix in ("A", "Z"))])
-
-
-def missing_values(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-    return frame.with_columns(pl.lit(None, pl.Float64).alias("adj_close"))
+def standardised(
+    frame: pl.DataFrame, method: Literal["zscore", "rank"] = "zscore", names: Sequence[str] = DERIVED_FEATURES
+) -> pl.DataFrame:
+    category = (frame["code"].str.slice(-1).cast(pl.Int64) // 6).to_numpy()
+    return standardise_features(derive_features(frame, names), names, method, category)
 
 
 @settings(max_examples=25, deadline=None)
@@ -74,7 +44,7 @@ def missing_values(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFram
     seed=st.integers(0, 20),
     method=st.sampled_from(["zscore", "rank"]),
     day=st.integers(5, NUM_DAYS - 2),
-    change=st.sampled_from([other_prices, fewer_rows, nothing, new_listings, missing_values]),
+    change=st.sampled_from(CHANGES),
 )
 def test_nothing_after_day_t_changes_a_bit_of_the_features_up_to_t(
     seed: int,
@@ -88,6 +58,30 @@ def test_nothing_after_day_t_changes_a_bit_of_the_features_up_to_t(
     changed = pl.concat([past, change(future, np.random.default_rng(seed))]).sort("date", "code")
     features = standardised(frame, method).filter(pl.col("date") <= date)
     assert standardised(changed, method).filter(pl.col("date") <= date).equals(features, null_equal=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("change", "method"), [*zip(CHANGES, ["zscore", "rank"] * 3, strict=False)])
+def test_nothing_after_day_t_changes_a_bit_of_any_feature_or_variant_up_to_t(
+    change: Callable[[pl.DataFrame, np.random.Generator], pl.DataFrame], method: Literal["zscore", "rank"]
+) -> None:
+    frame = messy_panel(seed=5)
+    date = frame["date"].unique().sort()[100]
+    past, future = frame.filter(pl.col("date") <= date), frame.filter(pl.col("date") > date)
+    changed = pl.concat([past, change(future, np.random.default_rng(0))]).sort("date", "code")
+    features, others = (standardised(panel, method, EVERYTHING) for panel in (frame, changed))
+    up_to = pl.col("date") <= date
+    assert others.filter(up_to).equals(features.filter(up_to), null_equal=True)
+
+
+def test_every_feature_and_variant_is_the_same_to_the_bit_wherever_the_panel_begins() -> None:
+    frame = messy_panel(seed=6)
+    days = frame["date"].unique().sort()
+    for day in (90, NUM_DAYS - 1):
+        recent = frame.filter(pl.col("date") >= days[day - REACH])
+        on_day = [standardised(f, names=EVERYTHING).filter(date=days[day]) for f in (frame, recent)]
+        assert on_day[0].equals(on_day[1], null_equal=True)
+        assert on_day[0].select(pl.col(EVERYTHING).null_count() / pl.len()).max_horizontal().item() < 0.8
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -107,13 +101,14 @@ def test_any_row_order_gives_the_same_features() -> None:
     assert derive_features(shuffled, DERIVED_FEATURES).sort(key).equals(derive_features(frame, DERIVED_FEATURES))
 
 
-def test_features_are_float32_without_nan_or_infinity_and_mostly_known() -> None:
-    features = derive_features(messy_panel(), DERIVED_FEATURES)
-    values = features.select(DERIVED_FEATURES)
+@pytest.mark.parametrize("names", [DERIVED_FEATURES, EVERYTHING])
+def test_features_are_float32_without_nan_or_infinity_and_mostly_known(names: Sequence[str]) -> None:
+    features = derive_features(messy_panel(), names)
+    values = features.select(names)
     assert set(values.dtypes) == {pl.Float32}
     assert values.select(pl.all().is_nan().any() | pl.all().is_infinite().any()).sum_horizontal().item() == 0
     late = features.filter(pl.col("date") > features["date"].unique().sort()[110])
-    assert late.select(pl.col(DERIVED_FEATURES).null_count() / pl.len()).max_horizontal().item() < 0.25
+    assert late.select(pl.col(names).null_count() / pl.len()).max_horizontal().item() < 0.25
 
 
 def one_stock(num_days: int = 90, seed: int = 0) -> pl.DataFrame:
@@ -226,41 +221,32 @@ def test_columns_decide_what_can_be_derived() -> None:
     assert None not in last(frame, *close_only)
 
 
-def day_of(values: list[float | None], day: str = "2020-01-01") -> pl.DataFrame:
-    codes = [f"C{i}" for i in range(len(values))]
-    return pl.DataFrame({"date": [day] * len(values), "code": codes, "x": values}, schema_overrides={"x": pl.Float64})
+def test_each_name_means_one_thing_and_stands_beside_its_family() -> None:
+    names = [name for family in FAMILIES for name in family.names]
+    assert len(set(names)) == len(names)
+    assert len(ALPHA158_FEATURES) == 158
+    for feature_set in FEATURE_SETS:
+        chosen = derivable_features(EVERY_COLUMN, feature_set, ("market", "sector"))
+        assert len(set(chosen)) == len(chosen)
+        assert [name for family in by_family(chosen) for name in family] == list(chosen)
+        assert all(map(is_derivable, chosen))
+    assert set(FEATURE_SETS["derived+alpha158"]) == set(DERIVED_FEATURES) | set(ALPHA158_FEATURES)
+    assert not any(map(is_derivable, ["KMID_mkt", "momentum", "ROC5_mkt", "_sec", ""]))
 
 
-def test_zscores_are_those_of_the_stocks_present_that_day() -> None:
-    rng = np.random.default_rng(0)
-    first, second = rng.normal(3, 2, 40).tolist(), [*rng.normal(-100, 50, 25).tolist(), None]
-    frame = pl.concat([day_of(first), day_of(second, "2020-01-02")])
-    scores = standardise_within_day(frame, ["x"], "zscore")["x"]
-    np.testing.assert_allclose(scores[:40], stats.zscore(first), rtol=1e-5)
-    np.testing.assert_allclose(scores[40:-1], stats.zscore(second[:-1]), rtol=1e-5)
-    assert scores[-1] is None
-    assert scores.dtype == pl.Float32
+def test_variants_stand_beside_the_feature_where_they_mean_something() -> None:
+    assert derivable_features(["close"], "derived", ("market", "sector"))[:2] == ("ROC_1", "ROC_1_sec")
+    chosen = derivable_features(["close", "volume"], "alpha158", ("market",))
+    assert chosen[chosen.index("MA5") + 1] == "MA5_mkt"
+    to_market = derivable_features(EVERY_COLUMN, "alpha158", ("market",))
+    alone = {name for name in ALPHA158_FEATURES if name + "_mkt" not in to_market}
+    assert {name.rstrip("0123456789") for name in alone} == {
+        *("KMID", "KLEN", "KUP", "KLOW", "KSFT", "OPEN", "HIGH", "LOW", "VWAP", "ROC", "VMA", "VSTD"),
+        *("VSUMP", "VSUMN", "VSUMD"),
+    }  # fmt: skip
+    assert derivable_features(EVERY_COLUMN, "alpha158") == ALPHA158_FEATURES
 
 
-def test_zscores_are_clipped() -> None:
-    scores = standardise_within_day(day_of([0.0] * 99 + [1.0]), ["x"], "zscore")["x"]
-    assert scores[-1] == 5.0
-
-
-@pytest.mark.parametrize("method", ["zscore", "rank"])
-@pytest.mark.parametrize("values", [[7.0], [0.1] * 12, [3.3e-7, 3.3e-7, None], [7.0, None, None]])
-def test_a_day_that_cannot_be_compared_is_zero_and_missing_stays_missing(
-    method: str, values: list[float | None]
-) -> None:
-    scores = standardise_within_day(day_of(values), ["x"], method)["x"].to_list()
-    assert scores == [None if value is None else 0.0 for value in values]
-
-
-def test_ranks_are_averaged_over_ties_and_of_unit_variance() -> None:
-    values = [5.0, 1.0, 1.0, None, -2.0]
-    scores = standardise_within_day(day_of(values), ["x"], "rank")["x"]
-    expected = [((r - 0.5) / 4 - 0.5) * np.sqrt(12) for r in (4, 2.5, 2.5, 1)]
-    np.testing.assert_allclose(scores.drop_nulls(), expected, rtol=1e-6)
-    assert scores[3] is None
-    many = standardise_within_day(day_of(np.random.default_rng(0).normal(size=500).tolist()), ["x"], "rank")["x"]
-    assert many.std() == pytest.approx(1, abs=0.01)
+def test_it_is_known_what_a_variant_is_made_of() -> None:
+    assert columns_behind(["CORR5_mkt", "MA_20_sec"]) == ("close", "volume")
+    assert columns_behind(["VWAP0", "RSV5_sec"]) == ("close", "high", "low", "vwap")

@@ -187,6 +187,14 @@ class TestFeatures:
         assert panel.features == ()
         assert panel.label_columns == {1: "target_1d"}
 
+    @pytest.mark.parametrize(("features", "part"), [("alpha158", True), ("derived+alpha158", True), ("derived", False)])
+    def test_a_vwap_is_a_price_where_alpha158_asks_for_it(self, tmp_path: Path, features: str, part: bool) -> None:
+        panel = load(tmp_path, prices().with_columns(VWAP=pl.col("Close")), features=features)
+        assert panel.features == ()
+        assert ("vwap" in panel.parts) is part
+        named = load(tmp_path, prices().with_columns(vw=pl.col("Close")), features=features, columns={"vwap": "vw"})
+        assert ("vwap" in named.parts) is part
+
     def test_a_column_that_looks_like_a_label_is_no_feature_unless_named(self, tmp_path: Path) -> None:
         frame = existing_format().with_columns(target_1d_binary=pl.lit(1), forward_vol=pl.lit(1.0))
         panel = load(tmp_path, frame)
@@ -269,6 +277,16 @@ class TestRefusals:
         assert "data.columns.date=date" in problems[0]
         problems = refused(tmp_path, prices(), columns=ColumnsConfig(volume="Vol"))
         assert "expected a column 'Vol' (volume)" in problems[0]
+
+    def test_variants_of_features_that_are_not_derived(self, tmp_path: Path) -> None:
+        (problem,) = refused(tmp_path, existing_format(), relative=("market",))
+        assert "market variants" in problem
+        assert "data.features=derived, or data.relative=[]" in problem
+
+    def test_variants_within_a_category_that_is_not_there(self, tmp_path: Path) -> None:
+        (problem,) = refused(tmp_path, prices(), features="alpha158", relative=("market", "sector"))
+        assert "'sector33'" in problem
+        assert "data.columns.static" in problem
 
     def test_a_missing_horizon(self, tmp_path: Path) -> None:
         (problem,) = refused(tmp_path, existing_format((1, 5)), horizons=(1, 5, 10))

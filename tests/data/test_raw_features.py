@@ -73,6 +73,21 @@ def test_a_move_of_all_stocks_is_seen_which_standardising_within_the_day_hides(
     assert np.nanmean(after[:, 0]) - np.nanmean(before[:, 0]) == pytest.approx(-0.2, abs=0.01)
 
 
+def test_variants_are_made_too_and_one_in_the_category_is_the_feature_itself(
+    panel: pl.DataFrame, tmp_path: Path
+) -> None:
+    panel.write_parquet(tmp_path / "panel.parquet")
+    days = tuple(panel["Date"].unique().sort().to_list()[130:140])
+    names = ("STD20", "STD20_mkt", "STD20_sec", "MA_20_mkt")
+    settings = {"features": "derived+alpha158", "relative": ("market", "sector")}
+    config = DataConfig.model_validate({"source": str(tmp_path / "panel.parquet"), **settings})
+    raw = RawFeatures.open(config, days, names, lambda share: None)
+    values = np.concatenate([part for _, part in raw.stretches(lambda share: None)])
+    np.testing.assert_array_equal(values[:, 0], values[:, 2])
+    assert np.nanmax(np.abs(values[:, 0] - values[:, 1])) > 1e-3
+    assert np.isfinite(values).mean() > 0.8
+
+
 def test_a_store_holds_no_prices(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "manifest.json").write_text("{}")

@@ -18,6 +18,19 @@ def test_no_mapping_means_the_derived_features() -> None:
     assert ATFT_GAT_FAN().spec == ATFT_GAT_FAN({}).spec == DEFAULT
 
 
+@pytest.mark.parametrize(
+    ("data", "number"),
+    [
+        ({"features": "alpha158"}, 157),  # without the VWAP
+        ({"features": "derived+alpha158"}, 184),
+        ({"relative": ("sector",)}, 64),
+        ({"features": "alpha158", "relative": ("market", "sector")}, 157 * 2 + 115),
+    ],
+)
+def test_a_feature_set_and_its_variants_are_the_inputs(data: dict[str, Any], number: int) -> None:
+    assert spec_from_mapping({"data": data}).num_features == number
+
+
 def test_the_memo_form_is_a_mapping_of_literal_ellipses() -> None:
     model = ATFT_GAT_FAN({"model": {"hidden_size": 32}, "data": {...}})
     assert model.spec == ModelSpec(

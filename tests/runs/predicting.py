@@ -29,8 +29,8 @@ def untrained_run(folder: Path, panel: pl.DataFrame, *overrides: str) -> Path:
         ]
     )
     assembly = assemble(config, lambda stage, share: None)
-    derived = assembly.store.metadata["features"] == "derived"
-    features = "derived" if derived else assembly.normalizer.feature_names
+    made = assembly.store.metadata["features"]
+    features = assembly.normalizer.feature_names if made == "panel" else made
     write_bundle(
         folder / "model",
         model=build_model(assembly),

@@ -29,6 +29,8 @@ class ColumnsConfig(Section):
     """Adjusted close; by default `AdjClose` or `AdjustmentClose` if the panel has one, else the close."""
     volume: str = "Volume"
     """Shares traded on the day."""
+    vwap: str = "VWAP"
+    """Volume-weighted average price of the day, which only Alpha158's VWAP0 reads."""
     static: str | None = "sector33"
     """A static category of each stock, ignored when the panel has no such column."""
     label: str = "target_{h}d"
@@ -39,6 +41,8 @@ class ColumnsConfig(Section):
     """Pattern of boolean columns; where one is false, the column it names (`is_<column>_valid`) is missing."""
 
 
+FeatureSet = Literal["derived", "alpha158", "derived+alpha158"]
+Relative = Literal["market", "sector"]
 World = Literal["heavy_tails", "spill_over", "decoys", "periodic", "spurious_line", "regimes", "scale_drift", "full"]
 MAX_WORLD_SIGNAL = 0.9
 
@@ -87,9 +91,12 @@ class DataConfig(Section):
     """Stocks to use, as names or globs; null: all. Whatever is trained on them scores them alone."""
     columns: ColumnsConfig = ColumnsConfig()
     csv: CsvConfig = CsvConfig()
-    features: Literal["auto", "derived"] | tuple[str, ...] = "auto"
-    """`derived`: price and volume factors; a list of names or globs: those columns; `auto`: derived when the panel
-    has prices and no other numeric columns, else every other numeric column."""
+    features: Literal["auto", FeatureSet] | tuple[str, ...] = "auto"
+    """`derived`: about 30 price and volume factors; `alpha158`: those of Qlib; a list of names or globs: those columns;
+    `auto`: derived when the panel has prices and no other numeric columns, else every other numeric column."""
+    relative: tuple[Relative, ...] = ()
+    """Variants beside the derived features: `market`: of prices measured in the market's (`X_mkt`); `sector`: made
+    comparable within the day's stocks of one static category (`X_sec`)."""
     standardise: Literal["zscore", "rank"] = "zscore"
     """What makes derived features comparable within a day: z-scores clipped at 5, or ranks scaled to unit variance."""
     horizons: Annotated[tuple[Length, ...], Field(max_length=1000)] = (1, 2, 3, 5, 10)
@@ -111,6 +118,13 @@ class DataConfig(Section):
     def _increasing(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or list(value) != sorted(set(value)):
             raise ValueError(f"expected increasing, distinct horizons, got {list(value)}")
+        return value
+
+    @field_validator("relative")
+    @classmethod
+    def _each_once(cls, value: tuple[Relative, ...]) -> tuple[Relative, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"expected each variant once, got {list(value)}")
         return value
 
     @model_validator(mode="after")

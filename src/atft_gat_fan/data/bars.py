@@ -5,6 +5,8 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
+from numpy import ndarray
 
 from atft_gat_fan.data.rolling import Flat, rolling_slope
 from atft_gat_fan.data.timelines import Timelines, lag, last_known
@@ -27,8 +29,12 @@ class Bars:
     def timelines(self) -> Timelines:
         return Timelines.of(self.frame, blank=REACH + 1, max_gap=MAX_GAP)
 
+    def quoted(self, column: str) -> Flat:
+        """A price of the day that is not adjusted: beside others of the same day it need not be."""
+        return self.timelines.spread(self.frame[column])
+
     def _adjusted(self, column: str) -> Flat:
-        adjusted: Flat = self.timelines.spread(self.frame[column]) * (self.price / self.close)
+        adjusted: Flat = self.quoted(column) * (self.price / self.close)
         return adjusted
 
     @cached_property
@@ -85,6 +91,23 @@ class Bars:
     def market(self) -> Flat:
         """Equally weighted mean return of the day, on the stock's own days."""
         return np.where(np.isfinite(self.returns), self.timelines.day_mean(self.returns), np.nan)
+
+    @cached_property
+    def market_growth(self) -> Float[ndarray, "ages columns"]:
+        """Growth of the market from `age` days before a day to that day, for ages 0 .. LONGEST_WINDOW.
+
+        The product of 1 + the equally weighted mean return of each of those days, of the stocks that have a price on
+        it and on the panel day before: so it depends on the days from `age` before on. NaN where such a day has none,
+        and in the last column, which is no day.
+        """
+        days = self.timelines.num_days
+        ratio = np.full(days + 1, np.nan)
+        ratio[:days] = 1 + self.timelines.day_means(self.price / lag(self.price, 1) - 1)
+        growth = np.ones((LONGEST_WINDOW + 1, days + 1))
+        for age in range(1, LONGEST_WINDOW + 1):
+            growth[age] = growth[age - 1] * lag(ratio, age - 1)
+        growth[:, days] = np.nan
+        return growth
 
     @cached_property
     def beta(self) -> Flat:

@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from atft_gat_fan.config.schema import Config, DataConfig
+from atft_gat_fan.data.features import set_of
 from atft_gat_fan.data.panel import Panel, longest_span, open_panel
 from atft_gat_fan.data.panel_columns import PRICES
 from atft_gat_fan.data.panel_digests import day_digests
@@ -29,7 +30,9 @@ Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the work that is behind."""
 
 # What of the configuration a store depends on; the source enters by its fingerprint.
-STORE_KEYS = {"start", "end", "codes", "columns", "features", "standardise", "horizons", "delisting_return"}
+STORE_KEYS = {
+    *("start", "end", "codes", "columns", "features", "relative", "standardise", "horizons", "delisting_return"),
+}
 
 
 def convert(
@@ -191,6 +194,10 @@ def _inputs(
         if panel.departures is not None:
             within = pl.col("date").is_between(panel.days[span.first_held], panel.days[reads.stop - 1])
             digest.update(repr(panel.departures.filter(within).sort("code").rows()).encode())
+        if recipe.categories is not None and panel.static is not None and panel.static_since is not None:
+            first, last = panel.days[span.first_held], panel.days[span.stop - 1]
+            known = ((code, panel.static[code], max(since, first)) for code, since in panel.static_since.items())
+            digest.update(repr(sorted(entry for entry in known if entry[2] <= last)).encode())
         inputs.append(digest.hexdigest())
     return inputs
 
@@ -223,7 +230,8 @@ def _metadata(panel: Panel, config: DataConfig, writer: StoreWriter) -> dict[str
         "source_fingerprint": panel.source.fingerprint,
         "first_day": str(first_day),
         "rows": int(panel.rows_per_day.sum()),
-        "features": "panel" if panel.features else "derived",
+        "features": "panel" if panel.features else set_of(config.features),
+        "relative": list(config.relative),
         "standardise": None if panel.features else config.standardise,
         "labels": {f"{horizon}d": panel.label_columns.get(horizon, "derived") for horizon in config.horizons},
         "missing_labels": dict(zip((f"{horizon}d" for horizon in config.horizons), missing.tolist(), strict=True)),

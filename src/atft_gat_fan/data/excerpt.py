@@ -61,9 +61,10 @@ def excerpt(source: Source, first: date, last: date, file: Path) -> Source:
     day = _day_of(source)
     assert day is not None, "expected a source of days"
     rows = source.frame.with_row_index(ROW).filter(day.is_between(first, last).fill_null(True))
-    static = source.columns.static
-    if static is not None and static in source.frame.collect_schema():
-        rows = _with_first_known(rows, source, day, static)
+    first_known = _first_known(source, day)
+    if first_known is not None:
+        code, static, _ = first_known.columns
+        rows = rows.drop(static).join(first_known.select(code, static).lazy(), on=code, how="left")
     try:
         rows.sink_parquet(file, compression="lz4", statistics=False)
     except OSError as error:
@@ -83,6 +84,7 @@ def excerpt(source: Source, first: date, last: date, file: Path) -> Source:
         identity=f"{source.identity}, {between}",
         fingerprint=fingerprint_bytes([source.fingerprint.encode(), between.encode()]),
         place=place,
+        static_since=_since(source, first_known),
     )
 
 
@@ -92,11 +94,17 @@ def _day_of(source: Source) -> pl.Expr | None:
     return day_of(name, dtype) if dtype is not None and isinstance(dtype, DATE_TYPES) else None
 
 
-def _with_first_known(rows: pl.LazyFrame, source: Source, day: pl.Expr, static: str) -> pl.LazyFrame:
-    code = source.columns.code
-    if code not in source.frame.collect_schema():
-        return rows  # which a conversion refuses
+def _first_known(source: Source, day: pl.Expr) -> pl.DataFrame | None:
+    """Code, first known category and the day of it (`DAY`), of each stock of the source; None without categories."""
+    schema, code, static = source.frame.collect_schema(), source.columns.code, source.columns.static
+    if static is None or static not in schema or code not in schema:
+        return None  # without codes a conversion refuses
     known = source.frame.select(code, static, day.alias(DAY)).drop_nulls()
     first = collect(known.group_by(code, static).agg(pl.col(DAY).min()), source)
-    first = first.sort(code, DAY).unique(code, keep="first", maintain_order=True).select(code, static)
-    return rows.drop(static).join(first.lazy(), on=code, how="left")
+    return first.sort(code, DAY).unique(code, keep="first", maintain_order=True)
+
+
+def _since(source: Source, first_known: pl.DataFrame | None) -> dict[str, date] | None:
+    if first_known is None:
+        return None
+    return dict(first_known.select(pl.col(source.columns.code).cast(pl.String), DAY).iter_rows())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
-from atft_gat_fan.data.features import DERIVED_FEATURES, columns_behind
+from atft_gat_fan.data.features import columns_behind, is_derivable
 from atft_gat_fan.errors import DataError, Problem
 
 
@@ -89,7 +89,7 @@ class Normalizer:
 
 
 def _mend(missing: Sequence[str], names: Sequence[str]) -> str:
-    if set(missing) <= set(DERIVED_FEATURES):
+    if all(map(is_derivable, missing)):
         return f"give a panel with {', '.join(columns_behind(missing))}, which they are made of"
     near = {name: get_close_matches(name, names, n=1) for name in missing}
     renamed = [f"{found[0]} to {name}" for name, found in near.items() if found]

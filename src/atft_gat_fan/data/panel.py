@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from atft_gat_fan.config.schema import DataConfig
 from atft_gat_fan.data.bars import REACH
+from atft_gat_fan.data.features import set_of
 from atft_gat_fan.data.labels import find_departures, label_name
 from atft_gat_fan.data.panel_checks import FOUND_DATE, ROW, collect, count_days, find_oddities, find_problems
 from atft_gat_fan.data.panel_columns import PRICES, TRAILING_RETURN, Roles, resolve_roles
@@ -30,13 +31,14 @@ class Panel:
     """A panel that can be used.
 
     `rows`, each (date, code) once, in no order: `date` (Date), `code` (String); with prices `close`, `adj_close`
-    (what returns are taken of) and whichever of `open high low volume` exist (Float64); the user's `features`
+    (what returns are taken of) and whichever of `open high low volume vwap` exist (Float64); the user's `features`
     (Float32 or Float64); `target_{h}d` for each horizon of `label_columns`, and `returns_1d` (Float32, fractions)
     where the panel brings them. Null is missing; there is no NaN and no infinity.
 
     `days` and `codes` are sorted. `parts` are the columns that mean something: prices, labels, returns. `features` is
     empty when they are to be derived from prices. `label_columns` maps a horizon to the source's column. `static` is
-    each stock's first known category (a later one was not known before), None where the panel has none. `departures`
+    each stock's first known category (a later one was not known before), None where the panel has none, and
+    `static_since` the day that it is known from. `departures`
     (`date, code`) are the last prices of stocks that left for good, which only `data.delisting_return` asks for.
     """
 
@@ -49,6 +51,7 @@ class Panel:
     features: tuple[str, ...]
     label_columns: dict[int, str]
     static: dict[str, str] | None
+    static_since: dict[str, date] | None
     departures: pl.DataFrame | None
     warnings: tuple[str, ...]
     facts: dict[str, Any]
@@ -101,6 +104,7 @@ def open_panel(
     roles, rows, days = opened.roles, opened.rows, opened.days
     codes, categories = _codes(rows, source), _categories(rows, roles, source)
     oddities = find_oddities(rows, days, codes, categories, roles, source, partial(progress, 1.0))
+    first_known = None if categories is None else _first_known(categories)
     pays_out = config.delisting_return is not None and roles.has_prices
     if {"high", "low"} <= roles.prices.keys():
         crossed = pl.col("high") < pl.col("low")
@@ -116,10 +120,11 @@ def open_panel(
         has_prices=roles.has_prices,
         features=roles.features,
         label_columns=dict(roles.labels),
-        static=None if categories is None else _first_known(categories),
+        static=None if first_known is None else dict(first_known.select("code", "static").iter_rows()),
+        static_since=_static_since(first_known, source),
         departures=collect(find_departures(rows, days["date"]), source) if pays_out else None,
         warnings=(*roles.warnings, *oddities),
-        facts=_facts(days, codes, roles),
+        facts=_facts(days, codes, roles, config),
         source=source,
     )
 
@@ -138,7 +143,7 @@ def check_panel(config: DataConfig, progress: Callable[[float], None]) -> PanelR
     if not problems:
         categories = _categories(rows, roles, source)
         oddities = find_oddities(rows, days, codes, categories, roles, source, partial(progress, 1.0))
-    return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(days, codes, roles))
+    return PanelReport(tuple(problems), (*roles.warnings, *oddities), _facts(days, codes, roles, config))
 
 
 def _open(
@@ -292,24 +297,31 @@ def _categories(rows: pl.LazyFrame, roles: Roles, source: Source) -> pl.DataFram
     return collect(known.group_by("code", "static").agg(pl.col("date").min()), source)
 
 
-def _first_known(categories: pl.DataFrame) -> dict[str, str]:
-    first = categories.sort("code", "date").unique("code", keep="first", maintain_order=True)
-    return dict(first.select("code", "static").iter_rows())
+def _first_known(categories: pl.DataFrame) -> pl.DataFrame:
+    return categories.sort("code", "date").unique("code", keep="first", maintain_order=True)
+
+
+def _static_since(first_known: pl.DataFrame | None, source: Source) -> dict[str, date] | None:
+    """The day that each stock's category is known from; of an excerpt the source knows it."""
+    if first_known is None:
+        return None
+    since = dict(first_known.select("code", "date").iter_rows())
+    return since if source.static_since is None else {code: source.static_since[code] for code in since}
 
 
 def _codes(rows: pl.LazyFrame, source: Source) -> tuple[str, ...]:
     return tuple(collect(rows.select("code").unique().drop_nulls(), source)["code"].sort())
 
 
-def _facts(days: pl.DataFrame, codes: tuple[str, ...], roles: Roles) -> dict[str, Any]:
+def _facts(days: pl.DataFrame, codes: tuple[str, ...], roles: Roles, config: DataConfig) -> dict[str, Any]:
     return {
         "rows": int(days["stocks"].sum()),
         "stocks": len(codes),
         "days": days.height,
         "first_day": None if days.is_empty() else str(days["date"][0]),
         "last_day": None if days.is_empty() else str(days["date"][-1]),
-        "prices": [part for part in (*PRICES, "volume") if part in roles.prices],
-        "features": list(roles.features) or "derived",
+        "prices": [part for part in (*PRICES, "volume", "vwap") if part in roles.prices],
+        "features": list(roles.features) or set_of(config.features),
         "labels": {f"{horizon}d": name for horizon, name in roles.labels.items()},
         "static": roles.static,
     }

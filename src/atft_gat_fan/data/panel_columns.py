@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 import polars as pl
 
 from atft_gat_fan.config.schema import ColumnsConfig, DataConfig
+from atft_gat_fan.data.features import set_of
 from atft_gat_fan.errors import Problem
 
 PRICES = ("open", "high", "low", "close", "adj_close")
@@ -65,10 +66,11 @@ def resolve_roles(
     """
     roles = Roles()
     _identify(roles, schema, columns)
-    _find_prices(roles, schema, columns)
+    _find_prices(roles, schema, columns, config)
     _find_labels(roles, schema, columns, config, need_labels)
     _find_masks(roles, schema, columns)
     _choose_features(roles, schema, columns, config)
+    _check_relative(roles, schema, columns, config)
     _refuse_reserved_names(roles)
     return roles
 
@@ -98,8 +100,9 @@ def _identify(roles: Roles, schema: Mapping[str, pl.DataType], columns: ColumnsC
         roles.static = _optional(roles, schema, columns, "static")
 
 
-def _find_prices(roles: Roles, schema: Mapping[str, pl.DataType], columns: ColumnsConfig) -> None:
-    found = {part: _optional(roles, schema, columns, part) for part in (*PRICES, "volume")}
+def _find_prices(roles: Roles, schema: Mapping[str, pl.DataType], columns: ColumnsConfig, config: DataConfig) -> None:
+    parts = (*PRICES, "volume", *(["vwap"] if "alpha158" in set_of(config.features) else []))
+    found = {part: _optional(roles, schema, columns, part) for part in parts}
     if columns.adj_close is None:
         found["adj_close"] = next((name for name in ADJUSTED_CLOSES if name in schema), found["close"])
     found["close"] = found["close"] or found["adj_close"]
@@ -170,7 +173,7 @@ def _choose_features(
     ]
     forward = [name for name in usable if LOOKS_FORWARD.match(name)]
     usable = [name for name in usable if name not in forward]
-    if config.features == "derived" or config.features == "auto":
+    if isinstance(config.features, str):
         plain = [
             name for name in usable if not (_fits(name, columns.trailing_return) or VENDOR_COLUMNS.fullmatch(name))
         ]
@@ -217,6 +220,29 @@ def _listed(
             mend = _near(pattern, usable) or choice
         roles.problems.append(Problem(f"expected features, found {found}", where="data.features", mend=mend))
     return chosen
+
+
+def _check_relative(
+    roles: Roles, schema: Mapping[str, pl.DataType], columns: ColumnsConfig, config: DataConfig
+) -> None:
+    if config.relative and roles.features:
+        roles.problems.append(
+            Problem(
+                f"expected derived features, of which {_join(config.relative)} variants can be made, found the panel's "
+                f"own: {_short(roles.features)}",
+                where="data.relative",
+                mend=f"set data.features={set_of(config.features)}, or data.relative=[]",
+            )
+        )
+    if "sector" in config.relative and roles.static is None:
+        roles.problems.append(
+            Problem(
+                f"expected a static category to compare stocks within, found no column {columns.static!r}: "
+                f"{_short(schema)}",
+                where="data.relative",
+                mend="name it in data.columns.static, or leave sector out",
+            )
+        )
 
 
 def _refuse_reserved_names(roles: Roles) -> None:
@@ -284,5 +310,5 @@ def _short(names: Iterable[str], limit: int = 12) -> str:
     return ", ".join(names[:limit]) + (f", … ({len(names)} in all)" if len(names) > limit else "")
 
 
-def _join(values: Iterable[int]) -> str:
+def _join(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))

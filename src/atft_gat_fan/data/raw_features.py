@@ -1,7 +1,8 @@
 """Derived features of a panel's days before they are standardised within the day, which hides what moves all stocks.
 
-A store holds them standardised; here they are made again, by the same functions, of the same prices. A value of day t
-depends on the panel days up to t alone.
+A store holds them standardised; here they are made again, by the same functions, of the same prices. A variant within
+the static category (`X_sec`) is the feature itself here: it differs in how it is standardised. A value of day t depends
+on the panel days up to t alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from numpy import ndarray
 
 from atft_gat_fan.config.schema import DataConfig
 from atft_gat_fan.data.bars import REACH
-from atft_gat_fan.data.features import derive_features
+from atft_gat_fan.data.features import derive_features, set_of
 from atft_gat_fan.data.panel import Panel, open_panel
 from atft_gat_fan.data.panel_checks import collect
 from atft_gat_fan.data.sources import Source, open_source
@@ -47,7 +48,7 @@ class RawFeatures:
 
         Raises DataError with every problem of those rows.
         """
-        wanted = config.model_copy(update={"start": days[0], "end": days[-1], "features": "derived"})
+        wanted = config.model_copy(update={"start": days[0], "end": days[-1], "features": set_of(config.features)})
         source = open_source(wanted) if source is None else source
         return cls(days, names, open_panel(wanted, source, progress, need_labels=False))
 

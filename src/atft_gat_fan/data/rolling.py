@@ -42,9 +42,16 @@ def rolling_min(values: Flat, window: int) -> Flat:
     return -rolling_max(-values, window)
 
 
-def rolling_std(values: Flat, window: int) -> Flat:
-    """Population standard deviation of the known values; exactly 0 where they do not vary."""
-    deviation: Flat = np.sqrt(_second_moments(values, values, window)[0])
+def rolling_std(values: Flat, window: int, *, of_sample: bool = False) -> Flat:
+    """Population standard deviation of the known values; exactly 0 where they do not vary.
+
+    `of_sample`: over their number - 1.
+    """
+    variance = _second_moments(values, values, window)[0]
+    if of_sample:
+        count = _count(np.isfinite(values), window)
+        variance = variance * count / (count - 1)
+    deviation: Flat = np.sqrt(variance)
     return deviation
 
 

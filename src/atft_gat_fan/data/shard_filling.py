@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from atft_gat_fan.config.schema import DataConfig
 from atft_gat_fan.data.bars import REACH, Bars, median_dollar_volume, trailing_returns
-from atft_gat_fan.data.features import by_family, compute_features, derivable_features, standardise_within_day
+from atft_gat_fan.data.features import by_family, compute_features, derivable_features, set_of, standardise_features
 from atft_gat_fan.data.labels import derive_labels, label_name
 from atft_gat_fan.data.panel import Panel
 from atft_gat_fan.data.panel_columns import TRAILING_RETURN
@@ -33,7 +33,25 @@ class Recipe:
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        return self.panel.features or derivable_features(self.panel.parts)
+        config = self.config
+        return self.panel.features or derivable_features(self.panel.parts, set_of(config.features), config.relative)
+
+    @cached_property
+    def categories(self) -> pl.DataFrame | None:
+        """`code`, as it is staged, `category`, a number, and `since`, the day it is known from; None where no feature
+        depends on them.
+        """
+        static, since = self.panel.static, self.panel.static_since
+        if "sector" not in self.config.relative or static is None or since is None:
+            return None
+        codes = sorted(static)
+        return pl.DataFrame(
+            {
+                "code": pl.Series(codes, dtype=pl.Enum(self.panel.codes)).to_physical().cast(pl.UInt32),
+                "category": pl.Series([static[code] for code in codes], dtype=pl.String).rank("dense").cast(pl.Int64),
+                "since": pl.Series([since[code] for code in codes], dtype=pl.Date),
+            }
+        )
 
     @cached_property
     def derived_horizons(self) -> tuple[int, ...]:
@@ -120,16 +138,27 @@ class ShardRows:
         executor: Executor,
         progress: Callable[[float], None],
     ) -> None:
-        method = self._recipe.config.standardise
+        method, category = self._recipe.config.standardise, self._category()
 
         def derive(names: tuple[str, ...]) -> None:
             raw = compute_features(bars, names)[self._held]
-            values = standardise_within_day(raw, names, method).select(pl.col(names).fill_null(float("nan")))
+            values = standardise_features(raw, names, method, category).select(pl.col(names).fill_null(float("nan")))
             features[self._cells, _beside(self._recipe.features, names)] = values.to_numpy()
 
         families = list(by_family(self._recipe.features))
         for done, _ in enumerate(executor.map(derive, families), 1):
             progress(done / len(families))
+
+    def _category(self) -> Int64[ndarray, " rows"] | None:
+        """The number of each held row's category as of its day, -1 where it was not known yet."""
+        categories = self._recipe.categories
+        if categories is None:
+            return None
+        rows = (
+            self._rows[self._held].select("date", "code").join(categories, on="code", how="left", maintain_order="left")
+        )
+        known = pl.col("since") <= pl.col("date")
+        return rows.select(pl.when(known).then("category").fill_null(-1)).to_series().to_numpy().astype(np.int64)
 
     def _labels(self) -> list[pl.Series]:
         config, horizons = self._recipe.config, self._recipe.derived_horizons

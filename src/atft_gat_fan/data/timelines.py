@@ -56,14 +56,18 @@ class Timelines:
         values: Float[ndarray, " rows"] = flat[self.slot]
         return values
 
-    def day_mean(self, flat: Float[ndarray, " slots"]) -> Float[ndarray, " slots"]:
-        """Each row's slot gets the mean over all known values of its day, equally weighted; other slots NaN."""
+    def day_means(self, flat: Float[ndarray, " slots"]) -> Float[ndarray, " days"]:
+        """The mean over all known values of each panel day, equally weighted; NaN where there is none."""
         values = self.gather(flat)
         known = np.isfinite(values)
         count = np.bincount(self.day[known], minlength=self.num_days)
         total = np.bincount(self.day[known], weights=values[known], minlength=self.num_days)
-        mean = np.divide(total, count, out=np.full(self.num_days, np.nan), where=count > 0)
-        return self.spread(mean[self.day])
+        means: Float[ndarray, " days"] = np.divide(total, count, out=np.full(self.num_days, np.nan), where=count > 0)
+        return means
+
+    def day_mean(self, flat: Float[ndarray, " slots"]) -> Float[ndarray, " slots"]:
+        """Each row's slot gets the mean of its day; other slots NaN."""
+        return self.spread(self.day_means(flat)[self.day])
 
 
 def lag(flat: Float[ndarray, " slots"], days: int, missing: float = np.nan) -> Float[ndarray, " slots"]:

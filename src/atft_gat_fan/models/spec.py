@@ -17,7 +17,7 @@ from atft_gat_fan.config.model_sections import (
 from atft_gat_fan.config.plan import FreqDropoutPlan, ModelSpec, RunPlan
 from atft_gat_fan.config.schema import Config, DataConfig
 from atft_gat_fan.data.calendar import CALENDAR_COVARIATES
-from atft_gat_fan.data.features import DERIVED_FEATURES
+from atft_gat_fan.data.features import EVERY_COLUMN, derivable_features, set_of
 from atft_gat_fan.errors import ConfigError
 
 
@@ -63,9 +63,9 @@ def model_spec(
 def spec_from_mapping(mapping: Mapping[str, Any]) -> ModelSpec:
     """The network of a nested configuration without data behind it.
 
-    The features are those `data.features` lists by name, else the derived ones; there is no static
-    category. Raises ConfigError for unknown keys, bad values, improvements that cannot be had, and feature globs,
-    which only data can resolve.
+    The features are those `data.features` lists by name, else those that prices and volumes allow (Alpha158's VWAP0
+    needs more); there is no static category. Raises ConfigError for unknown keys, bad values, improvements that
+    cannot be had, and feature globs, which only data can resolve.
     """
     # Brings Hydra's libraries, which a network of a ModelSpec, such as a bundle's, does not need.
     from atft_gat_fan.config.load import from_mapping
@@ -73,7 +73,7 @@ def spec_from_mapping(mapping: Mapping[str, Any]) -> ModelSpec:
     config = from_mapping(mapping)
     features = config.data.features
     if isinstance(features, str):
-        features = DERIVED_FEATURES
+        features = derivable_features(EVERY_COLUMN - {"vwap"}, set_of(features), config.data.relative)
     if globs := [name for name in features if any(sign in name for sign in "*?[")]:
         raise ConfigError(
             f"expected feature names, got the patterns {globs} (data.features) -> list the columns, or give a "

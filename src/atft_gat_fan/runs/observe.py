@@ -103,7 +103,7 @@ def _feature_rows(
 ) -> tuple[dict[Family, AllRows], dict[Family, str]]:
     """Rows of each family of features that there is, and why there is none of the others."""
     store = subject.batches.store
-    if store.metadata["features"] != "derived":
+    if store.metadata["features"] == "panel":
         return (
             {"raw_features": partial(_store_rows, subject, days, False)},
             {"standardised_features": NOTHING_STANDARDISED},

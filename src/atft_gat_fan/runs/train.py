@@ -123,8 +123,13 @@ def _made_from(folder: RunFolder, config: Config) -> str:
 
 def _recipe(assembly: Assembly) -> DataConfig:
     """The data's configuration with `features: auto` decided, so that other columns of a later panel change nothing."""
-    data, derived = assembly.config.data, assembly.store.metadata["features"] == "derived"
-    return data.model_copy(update={"features": "derived" if derived else assembly.normalizer.feature_names})
+    data, metadata = assembly.config.data, assembly.store.metadata
+    made = metadata["features"]
+    if made == "panel":
+        return data.model_copy(update={"features": assembly.normalizer.feature_names})
+    # Of a built store the configuration need not say how it was made.
+    relative, standardise = tuple(metadata.get("relative", ())), metadata["standardise"]
+    return data.model_copy(update={"features": made, "relative": relative, "standardise": standardise})
 
 
 def training_fingerprint(

@@ -1,8 +1,9 @@
 """What every source gives: a lazy long frame in its own column names, and where its rows lie."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -20,7 +21,8 @@ class Source:
 
     `identity` is what the source is called: it stays when its contents change, and no other source has it.
     `fingerprint` changes whenever the data does. `columns` are the names to read it by. `place(row)` says
-    in words where row `row` of `frame` lies (file, row group, line), for error messages.
+    in words where row `row` of `frame` lies (file, row group, line), for error messages. `static_since` is, of each
+    stock with a static category, the day that it is known from, where the rows do not tell: those of an excerpt.
     """
 
     frame: pl.LazyFrame
@@ -29,6 +31,7 @@ class Source:
     fingerprint: str
     columns: ColumnsConfig
     place: Callable[[int], str] = field(default=_nowhere)
+    static_since: Mapping[str, date] | None = None
 
 
 def fingerprint_bytes(parts: Iterable[bytes]) -> str:
