@@ -76,5 +76,5 @@ def test_a_move_of_all_stocks_is_seen_which_standardising_within_the_day_hides(
 def test_a_store_holds_no_prices(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "manifest.json").write_text("{}")
-    assert holds_prices("sample")
-    assert not holds_prices(str(tmp_path / "store"))
+    assert holds_prices(DataConfig(source="sample"))
+    assert not holds_prices(DataConfig(source=str(tmp_path / "store")))
