@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, field_validator
 
 from atft_gat_fan.config.section import PositiveFloat, Section
 
-ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*::)*[A-Za-z][A-Za-z0-9+.-]*://")
 SECRET = re.compile(
     r"secret|token|passw|credential|signature|^sig$|^sas|private|access_?key|account_?key|api_?key|(^|[_-])key$|customer_?key"
     r"|connection_?string",
@@ -41,10 +41,10 @@ def require_no_credentials(source: str) -> None:
     """Raises ValueError, which does not repeat it, for an address with a credential in it; other text passes."""
     if not is_remote(source):
         return
-    parts = urlsplit(source)
+    parts = urlsplit(source.rpartition("::")[2])
     user, at, _ = parts.netloc.rpartition("@")
     # Azure writes container@account and ftp user@host; what stands before the bucket of the others is a key.
-    if ":" in user or (at and protocol_of(source) in ("s3", "s3a", "gs", "gcs")):
+    if ":" in user or (at and parts.scheme in ("s3", "s3a", "gs", "gcs")):
         raise ValueError(
             f"expected an address without credentials, found some before the @ of {parts.scheme}://…: {WHERE_FROM}"
         )

@@ -61,6 +61,10 @@ def local_copy(config: DataConfig, progress: Progress, *, verify: bool = False) 
             folder, missing = copies.begin(listing)
             try:
                 download(remote, missing, folder, progress, check_etag=config.remote.check_etag)
+            except StorageError:
+                if wanted(remote, progress).fingerprint == listing.fingerprint:
+                    raise
+                continue
             except MissingRemoteError:
                 continue  # deleted since it was listed; a listing that finds nothing says so
             if wanted(remote, progress).fingerprint != listing.fingerprint:

@@ -193,8 +193,8 @@ def _opened(address: str, protocol: str, config: RemoteConfig) -> tuple[Any, str
 
 
 def _arguments(protocol: str, config: RemoteConfig) -> dict[str, Any]:
-    """What the filesystem is made with. A new one each time: none is shared with whom it is not ours to know."""
-    arguments: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+    """What the filesystem is made with; nothing that it was told before is taken for what is there now."""
+    arguments: dict[str, Any] = {"use_listings_cache": False}
     if config.anon:
         if protocol not in ANONYMOUS:
             raise ConfigError(f"data.remote.anon: expected an address of s3, gs or abfs, found {protocol}://; unset it")
