@@ -144,7 +144,7 @@ def test_a_file_that_arrives_changed_is_no_upload(
         return content
 
     storage.fault = spoil
-    with pytest.raises(StorageError, match="bytes that were written, found .* others"):
+    with pytest.raises(StorageError, match=r"bytes that were written, found .* others"):
         convert_to_address(config(panels, tmp_path), OUT, silent)
     assert MANIFEST not in names(storage)
 
