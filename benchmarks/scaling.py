@@ -57,7 +57,7 @@ CONSTANTS = (
         rf"compiled over eager \| [\d.]+ \({NUMBER}",
     ),
     Constant("a", "activations of a training step, a sample", "MB", "scaling", rf"activations[^|]*\| {NUMBER}"),
-    Constant("c", "conversion, seconds of 12.0 GB", "s", "memory", rf"12\.0 GB, {NUMBER} s"),
+    Constant("c", "conversion of 12.0 GB of features", "s", "memory", rf"12\.0 GB, {NUMBER} s"),
     Constant(
         "p", "private memory of that conversion", "GiB", "memory", rf"private memory of the conversion, GiB \| {NUMBER}"
     ),
@@ -91,12 +91,12 @@ CONSTANTS = (
     ),
     Constant(
         "m",
-        "a morning's prediction after load, graph aside, 3,803 stocks",
+        "a morning's prediction of 3,803 stocks, once the model is loaded",
         "s",
         "daily_prediction",
         rf"stocks of [^|]*\| {NUMBER}",
     ),
-    Constant("n", "its graph", "s", "daily_prediction", rf"graph {NUMBER} s"),
+    Constant("n", "of it the graph", "s", "daily_prediction", rf"graph {NUMBER} s"),
 )
 
 NETWORK = 1.25

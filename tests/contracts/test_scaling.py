@@ -28,7 +28,7 @@ def test_the_arithmetic_is_that_of_the_system() -> None:
     assert (SHARD_DAYS, STORE_SPAN) == (scaling.SHARD, scaling.SPAN)
     features = tuple(f"f{number}" for number in range(scaling.FEATURES))
     schema = Layout(features, default.data.horizons).schema(num_stocks=1)
-    assert sum(field.type.byte_width for field in schema) == scaling.STORED
+    assert sum(field.type.list_size * field.type.value_type.bit_width // 8 for field in schema) == scaling.STORED
 
 
 def test_ten_times_the_names_are_ten_times_everything_but_the_graph() -> None:
@@ -49,6 +49,6 @@ def test_times_are_said_in_their_unit(seconds: float, said: str) -> None:
 
 
 def test_sizes_are_said_in_their_unit() -> None:
-    assert [scaling.size(nbytes) for nbytes in (5120, 1.57e9, 999.9e6, 1.3e12)] == [
-        "5.12 kB", "1.57 GB", "1.00 GB", "1.30 TB",
+    assert [scaling.size(nbytes) for nbytes in (5120, 67.5e6, 1.57e9, 1.3e12)] == [
+        "5.12 kB", "67.5 MB", "1.57 GB", "1.30 TB",
     ]  # fmt: skip
