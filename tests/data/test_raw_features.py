@@ -91,5 +91,5 @@ def test_variants_are_made_too_and_one_in_the_category_is_the_feature_itself(
 def test_a_store_holds_no_prices(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "manifest.json").write_text("{}")
-    assert holds_prices("sample")
-    assert not holds_prices(str(tmp_path / "store"))
+    assert holds_prices(DataConfig(source="sample"))
+    assert not holds_prices(DataConfig(source=str(tmp_path / "store")))

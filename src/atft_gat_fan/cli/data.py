@@ -1,6 +1,5 @@
 """`atft data`: convert a panel into a store, check either, and fetch panels."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,9 +18,14 @@ app.add_typer(fetch.app, name="fetch")
 def build(
     output: "Output",
     source: Annotated[
-        str, typer.Argument(metavar="SRC", help="Parquet file or folder, CSV, sample or synthetic.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="SRC", help="Parquet file or folder, CSV, address of one, sample or synthetic.", show_default=False
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="STORE", help="Folder of the store.", show_default=False)],
+    out: Annotated[
+        str, typer.Option("--out", metavar="STORE", help="Folder of the store, or its address.", show_default=False)
+    ],
     overrides: Overrides = None,
 ) -> None:
     """Convert a panel into a store: features, labels, and checksums, ready to be memory-mapped."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from atft_gat_fan.config.csv_section import CsvConfig
+from atft_gat_fan.config.remote_section import RemoteConfig, is_remote, require_no_credentials
 from atft_gat_fan.config.section import Length, NonNegative, Positive, PositiveFloat, Section
 
 
@@ -80,9 +81,11 @@ class SyntheticConfig(Section):
 
 class DataConfig(Section):
     source: str = "sample"
-    """`sample` (embedded S&P 500 closes), `synthetic`, or a path: Parquet (file or directory), CSV, a built store."""
+    """`sample` (embedded S&P 500 closes), `synthetic`, or a path: Parquet (file or directory), CSV, a built store; or
+    the address of one, such as `s3://bucket/panel.parquet`."""
     cache: str = ".cache/atft"
-    """Folder of built stores, one a source and recipe, brought up to date when the source changes, and of graphs."""
+    """Folder of built stores, one a source and recipe, brought up to date when the source changes, of graphs, and of
+    copies of what lies at addresses."""
     start: date | None = None
     """First day to use."""
     end: date | None = None
@@ -112,6 +115,20 @@ class DataConfig(Section):
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Threads that prepare the next batches while one is computed."""
     synthetic: SyntheticConfig = SyntheticConfig()
+    remote: RemoteConfig = RemoteConfig()
+
+    @field_validator("source")
+    @classmethod
+    def _without_credentials(cls, value: str) -> str:
+        require_no_credentials(value)
+        return value
+
+    @field_validator("cache")
+    @classmethod
+    def _mappable(cls, value: str) -> str:
+        if is_remote(value):
+            raise ValueError(f"expected a folder of this machine, which can be mapped into memory, got {value!r}")
+        return value
 
     @field_validator("horizons")
     @classmethod

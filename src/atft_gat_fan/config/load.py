@@ -25,7 +25,7 @@ from atft_gat_fan.errors import ConfigError
 # Where a run lies, whether it starts over and when it pauses, and what it is compared with: not what it computes.
 PLACES: dict[str, Any] = {
     "run": {"dir", "root", "fresh", "stop_after"},
-    "data": {"cache"},
+    "data": {"cache", "remote"},
     "validation": True,
     "monitor": True,
     "walkforward": True,

@@ -12,6 +12,7 @@ import polars as pl
 from jaxtyping import Int64
 from numpy import ndarray
 
+from atft_gat_fan.config.remote_section import is_remote
 from atft_gat_fan.config.schema import Config, DataConfig
 from atft_gat_fan.data.features import set_of
 from atft_gat_fan.data.panel import Panel, longest_span, open_panel
@@ -60,7 +61,7 @@ def convert(
     """
     data = config.data
     progress("checking the panel", 0.0)
-    source = open_source(data) if source is None else source
+    source = open_source(data, progress) if source is None else source
     panel = open_panel(data, source, partial(progress, "checking the panel"), need_labels=need_labels)
     recipe = Recipe(panel, data)
     fingerprint = build_key(source.fingerprint, data, need_labels)
@@ -101,8 +102,8 @@ def cached_store(
     once more. Raises as `convert` does, and DataError for a store of other horizons.
     """
     if is_store(config.data):
-        return _given_store(config.data)
-    source = open_source(config.data) if source is None else source
+        return _given_store(config.data, progress)
+    source = open_source(config.data, progress) if source is None else source
     store = current_store(config.data, source, progress, need_labels=need_labels)
     if store is not None:
         return store
@@ -112,6 +113,10 @@ def cached_store(
 
 def is_store(config: DataConfig) -> bool:
     """Whether the source is a store, not a panel."""
+    if is_remote(config.source):
+        from atft_gat_fan.data.remote import is_remote_store
+
+        return is_remote_store(config)
     return (Path(config.source).expanduser() / MANIFEST).is_file()
 
 
@@ -135,8 +140,13 @@ def _cache_folder(config: DataConfig, source: Source, need_labels: bool) -> Path
     return Path(config.cache) / f"{source.name}-{build_key(source.identity, config, need_labels)[:16]}"
 
 
-def _given_store(config: DataConfig) -> Store:
-    store = Store.open(Path(config.source).expanduser())
+def _given_store(config: DataConfig, progress: Progress) -> Store:
+    if is_remote(config.source):
+        from atft_gat_fan.data.remote import local_copy
+
+        store = Store.open(local_copy(config, progress))
+    else:
+        store = Store.open(Path(config.source).expanduser())
     if store.horizons != config.horizons:
         raise DataError(
             Problem(

@@ -129,12 +129,12 @@ def open_panel(
     )
 
 
-def check_panel(config: DataConfig, progress: Callable[[float], None]) -> PanelReport:
-    """The same checks, reported instead of raised.
+def check_panel(config: DataConfig, progress: Callable[[float], None], source: Source | None = None) -> PanelReport:
+    """The same checks, reported instead of raised. `source`, where it is open already, spares opening it once more.
 
     Raises DataError only where the source cannot be opened or read at all.
     """
-    source = open_source(config)
+    source = open_source(config) if source is None else source
     opened, problems = _open(config, source, progress, need_labels=True)
     if opened is None:
         return PanelReport(tuple(problems), (), {})

@@ -8,7 +8,6 @@ on the panel days up to t alone.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,11 +16,11 @@ from numpy import ndarray
 
 from atft_gat_fan.config.schema import DataConfig
 from atft_gat_fan.data.bars import REACH
+from atft_gat_fan.data.conversion import is_store
 from atft_gat_fan.data.features import derive_features, set_of
 from atft_gat_fan.data.panel import Panel, open_panel
 from atft_gat_fan.data.panel_checks import collect
 from atft_gat_fan.data.sources import Source, open_source
-from atft_gat_fan.data.store_manifest import MANIFEST
 
 STRETCH_DAYS = 64
 """Days made at a time: what bounds the memory."""
@@ -68,6 +67,6 @@ class RawFeatures:
             yield day, made.select(pl.col(self.names).fill_null(float("nan"))).to_numpy()
 
 
-def holds_prices(source: str) -> bool:
-    """Whether raw features can be made of a source: a built store has none of its panel's prices."""
-    return not (Path(source).expanduser() / MANIFEST).is_file()
+def holds_prices(config: DataConfig) -> bool:
+    """Whether raw features can be made of `config.source`: a built store has none of its panel's prices."""
+    return not is_store(config)

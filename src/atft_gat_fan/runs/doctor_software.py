@@ -22,6 +22,7 @@ PURPOSES = {
     "onnx": "atft export to ONNX",
     "jquants": "atft data fetch jquants",
     "yfinance": "atft data fetch yfinance",
+    "s3": "data in S3-compatible object storage",
 }
 """What an optional part is for, by its extra."""
 FOR_DEVELOPERS = "dev"

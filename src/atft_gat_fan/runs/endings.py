@@ -7,6 +7,7 @@ from pathlib import Path
 
 from atft_gat_fan.config.memory_levers import memory_levers
 from atft_gat_fan.config.schema import Config
+from atft_gat_fan.data.remote_copies import copies_in
 from atft_gat_fan.data.store_manifest import MANIFEST, open_shard, read_manifest
 from atft_gat_fan.errors import DataError, StorageError
 from atft_gat_fan.signals import EXIT_CODES
@@ -64,8 +65,8 @@ def store_findings(config: Config) -> list[str]:
 
 def _stores(config: Config) -> Iterator[Path]:
     """The source itself where it is a store, else those in the cache: which of them is this run's only polars knows."""
-    source = Path(config.data.source).expanduser()
-    folders = [source] if (source / MANIFEST).is_file() else sorted(Path(config.data.cache).glob("*"))
+    source, cache = Path(config.data.source).expanduser(), Path(config.data.cache)
+    folders = [source] if (source / MANIFEST).is_file() else [*sorted(cache.glob("*")), *copies_in(cache)]
     return (folder for folder in folders if (folder / MANIFEST).is_file())
 
 

@@ -109,9 +109,9 @@ def _feature_rows(
             {"standardised_features": NOTHING_STANDARDISED},
         )
     rows: dict[Family, AllRows] = {"standardised_features": partial(_store_rows, subject, days, True)}
-    if not holds_prices(subject.data.source):
+    if not holds_prices(subject.data):
         return rows, {"raw_features": NO_PRICES}
-    source = open_source(subject.data)
+    source = open_source(subject.data, report)
     if source.fingerprint != store.metadata["source_fingerprint"]:
         return rows, {"raw_features": CHANGED}
     dates = tuple(day.item() for day in store.days[days])

@@ -31,7 +31,7 @@ def prediction_store(config: Config, members: Sequence[Member], asked: AskedDays
         yield cached_store(config, report, need_labels=False)
         return
     report("looking for the days", 0.0)
-    source = open_source(config.data)
+    source = open_source(config.data, report)
     store = current_store(config.data, source, report, need_labels=False)
     period = None if store is not None else _period(config, source, members, asked)
     if period is None:

@@ -19,7 +19,7 @@ NOT_IN_DIGEST: dict[str, Any] = {
     "wandb": True,
     "recovery": True,
     "improvements": {"enable_wandb", "auto_recover_oom"},
-    "data": {"cache": True, "num_workers": True},
+    "data": {"cache": True, "num_workers": True, "remote": True},
     "train": {"checkpoint_every", "keep_checkpoints", "log_every", "tensorboard"},
 }
 
