@@ -29,6 +29,7 @@ PLACES: dict[str, Any] = {
     "validation": True,
     "monitor": True,
     "walkforward": True,
+    "trials": True,
 }
 
 

@@ -32,6 +32,7 @@ from atft_gat_fan.config.training_sections import (
     TrainConfig,
     WandbConfig,
 )
+from atft_gat_fan.config.trials_section import TrialsConfig
 from atft_gat_fan.config.validation_sections import ValidationConfig
 from atft_gat_fan.config.walkforward_sections import WalkForwardConfig
 
@@ -46,6 +47,7 @@ __all__ = [
     "MonitorConfig",
     "SplitConfig",
     "SyntheticConfig",
+    "TrialsConfig",
     "ValidationConfig",
     "WalkForwardConfig",
 ]
@@ -113,6 +115,7 @@ class Config(Section):
     validation: ValidationConfig = ValidationConfig()
     monitor: MonitorConfig = MonitorConfig()
     walkforward: WalkForwardConfig = WalkForwardConfig()
+    trials: TrialsConfig = TrialsConfig()
     improvements: ImprovementsConfig = ImprovementsConfig()
 
     @model_validator(mode="after")

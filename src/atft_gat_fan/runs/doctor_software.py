@@ -22,6 +22,8 @@ PURPOSES = {
     "onnx": "atft export to ONNX",
     "jquants": "atft data fetch jquants",
     "yfinance": "atft data fetch yfinance",
+    "ray": "trainings on a Ray cluster (trials.executor=ray)",
+    "search": "atft search",
 }
 """What an optional part is for, by its extra."""
 FOR_DEVELOPERS = "dev"
