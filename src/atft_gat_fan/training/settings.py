@@ -17,6 +17,7 @@ NOT_IN_DIGEST: dict[str, Any] = {
     "monitor": True,
     "walkforward": True,
     "trials": True,
+    "search": True,
     "wandb": True,
     "recovery": True,
     "improvements": {"enable_wandb", "auto_recover_oom"},
