@@ -30,6 +30,7 @@ PLACES: dict[str, Any] = {
     "monitor": True,
     "walkforward": True,
     "trials": True,
+    "search": True,
 }
 
 

@@ -19,6 +19,7 @@ from atft_gat_fan.config.data_sections import (
 from atft_gat_fan.config.model_sections import ModelConfig
 from atft_gat_fan.config.monitor_sections import MonitorConfig
 from atft_gat_fan.config.run_sections import EvaluationConfig, RunConfig
+from atft_gat_fan.config.search_section import SearchConfig
 from atft_gat_fan.config.section import Length, NonNegative, Positive, PositiveFloat, Probability, Section
 from atft_gat_fan.config.training_sections import (
     EarlyStoppingConfig,
@@ -45,6 +46,7 @@ __all__ = [
     "GroupsConfig",
     "ImprovementsConfig",
     "MonitorConfig",
+    "SearchConfig",
     "SplitConfig",
     "SyntheticConfig",
     "TrialsConfig",
@@ -116,6 +118,7 @@ class Config(Section):
     monitor: MonitorConfig = MonitorConfig()
     walkforward: WalkForwardConfig = WalkForwardConfig()
     trials: TrialsConfig = TrialsConfig()
+    search: SearchConfig = SearchConfig()
     improvements: ImprovementsConfig = ImprovementsConfig()
 
     @model_validator(mode="after")
