@@ -62,13 +62,14 @@ def search(
 
 def _plan_text(plan: dict[str, Any]) -> str:
     first, last, count = plan["days"]
+    early = "bad ones given up early" if plan["pruning"] else "none given up early"
     return "\n".join(
         [
             f"folder   {plan['folder']}",
             *(f"over     {each}" for each in plan["space"]),
             f"all with {' '.join(plan['shared']) or 'the configuration as it is'}",
             f"judged   on {count} validation days, {first} to {last}",
-            f"trials   {plan['trials']}, {plan['at_once']} at once, {'bad' if plan['pruning'] else 'none'} given up early",
+            f"trials   {plan['trials']}, {plan['at_once']} at once, {early}",
         ]
     )
 

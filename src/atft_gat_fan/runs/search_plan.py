@@ -76,7 +76,7 @@ class SearchPlan:
 
 
 def plan_search(arguments: Sequence[str], console: Console) -> SearchPlan:
-    """Read the space and the data. Raises ConfigError for what cannot be searched over, and what reading data raises."""
+    """Read space and data. Raises ConfigError for what cannot be searched over, and what reading data raises."""
     space = read_space(arguments)
     config = load_config(space.fixed)
     resolve(config)
@@ -108,8 +108,9 @@ def settle_question(plan: SearchPlan) -> None:
         raise StorageError(
             f"{file}: expected what a search was asked, found {error}; choose another run.dir"
         ) from error
-    if there != json.loads(json.dumps(plan.question)):
-        other = [key for key, value in json.loads(json.dumps(plan.question)).items() if there.get(key) != value]
+    asked = json.loads(json.dumps(plan.question))
+    if there != asked:
+        other = [key for key in asked if not isinstance(there, dict) or there.get(key) != asked[key]]
         raise ConfigError(
             f"{plan.folder}: expected a search of the same {' and '.join(other)}, found another one's; choose another "
             "run.dir, or start over with run.fresh=true"

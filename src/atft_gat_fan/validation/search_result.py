@@ -1,4 +1,4 @@
-"""What a search found: `search.json`. How good the best configuration is, and how much of that is the luck of trying."""
+"""What a search found, `search.json`: how good the best configuration is, and how much of that is luck."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
