@@ -81,7 +81,7 @@ def _parameter(argument: str, override: Override) -> Choice | Numbers:
             f"{argument}: expected keys of the model or its training, found one that all trials must share, as they "
             "are judged on the same days; set it to one value"
         )
-    tags = getattr(value, "tags", set())
+    tags: set[str] = getattr(value, "tags", set())
     if not tags <= TAGS or getattr(value, "shuffle", False):
         raise ConfigError(f"{argument}: expected no other tags than log and int and no shuffle: what is next is drawn")
     if isinstance(value, ChoiceSweep) and not tags:

@@ -82,7 +82,8 @@ def daily_mean(outcome: TrialOutcome) -> Float[NDArray[np.float64], " days"]:
     known = np.isfinite(rows)
     counts = known.sum(axis=0)
     total = np.where(known, rows, 0.0).sum(axis=0)
-    return np.divide(total, counts, out=np.full(total.shape, np.nan), where=counts > 0)
+    mean: NDArray[np.float64] = np.divide(total, counts, out=np.full(total.shape, np.nan), where=counts > 0)
+    return mean
 
 
 def score(outcome: TrialOutcome) -> float:

@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 Outcome = TypeVar("Outcome")
 """What a finished job's folder holds."""
+Ended = TypeVar("Ended", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class TrialResults(Generic[Outcome]):
     failures: dict[str, Failure] = field(default_factory=dict)
 
 
-class JobQueue(Protocol[Outcome]):
+class JobQueue(Protocol[Ended]):
     """Jobs that depend on how earlier ones went."""
 
     def next(self) -> Job | None:
@@ -64,7 +65,7 @@ class JobQueue(Protocol[Outcome]):
         """Whether a running job should stop. Called all the while."""
         ...
 
-    def over(self, job: Job, end: Outcome | Failure | None) -> None:
+    def over(self, job: Job, end: Ended | Failure | None) -> None:
         """What came of a job; None: it was unwanted, and has stopped."""
         ...
 
