@@ -22,13 +22,12 @@ def test_local_is_the_default() -> None:
 @pytest.mark.parametrize(("package", "extra"), [("ray", "ray"), ("optuna", "search")])
 def test_a_part_that_is_not_installed_is_named(package: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    asks = {
+        "optuna": require_optuna,
+        "ray": trial_runner("m", lambda folder: folder, TrialsConfig(executor="ray"), workers=2, poll=list).__enter__,
+    }
     with pytest.raises(ConfigError, match=rf"found no {package} -> pip install 'atft-gat-fan\[{extra}\]'"):
-        if package == "optuna":
-            require_optuna()
-        else:
-            trials = TrialsConfig(executor="ray")
-            with trial_runner("m", lambda folder: folder, trials, workers=2, poll=lambda: None):
-                raise AssertionError
+        asks[package]()
 
 
 def test_where_trainings_run_changes_neither_the_run_nor_its_folder() -> None:
