@@ -1,4 +1,4 @@
-"""A search as a whole: it goes on, gives up, carries what was tried into the statistics, and never sees the test days."""
+"""A search as a whole: it goes on, gives up, deflates its best by what was tried, and never sees the test days."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,6 @@
 """The same jobs on a real Ray cluster of three nodes on this machine, each a set of processes of its own."""
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from atft_gat_fan.config.schema import TrialsConfig
 from atft_gat_fan.errors import ConfigError, StorageError
 from atft_gat_fan.validation.outcome import TrialOutcome
+from tests.ray_cluster import three_nodes
 from tests.validation.children import child_command, make_jobs, spans, times
 
 pytestmark = pytest.mark.slow
@@ -21,22 +21,8 @@ NODE = "(folder / 'node').write_text(os.environ['RAY_RAYLET_PID'])\n"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[object]:
-    from ray.cluster_utils import Cluster
-
-    from atft_gat_fan.validation.ray_runner import connected
-
-    small = {"object_store_memory": 80 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **small})
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1, **small)
-        heeded = signal.getsignal(signal.SIGTERM)
-        with connected(TrialsConfig(executor="ray", address=cluster.address)):
-            # Ray's own handler would end a command before its trainings have saved.
-            assert signal.getsignal(signal.SIGTERM) == heeded
-            yield cluster
-    finally:
-        cluster.shutdown()
+    with three_nodes() as cluster:
+        yield cluster
 
 
 @pytest.fixture
