@@ -10,8 +10,8 @@ from rich.console import Console
 
 from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.errors import ConfigError, TrialError
+from atft_gat_fan.runs.event_tail import EventTail
 from atft_gat_fan.runs.pace import duration
-from atft_gat_fan.runs.run_files import read_events
 from atft_gat_fan.runs.search_plan import QUESTION, TRIALS, SearchPlan, settle_question
 from atft_gat_fan.runs.search_results import BEST, PAGE, RESULT, write_results
 from atft_gat_fan.runs.search_study import JOURNAL, Study, Tried
@@ -24,7 +24,7 @@ from atft_gat_fan.validation.search_result import SearchResult, score
 from atft_gat_fan.validation.trials import Failure, Job
 
 TRIAL_MODULE = "atft_gat_fan.runs.trial"
-EVERY = 1.0
+EVERY = 2.0
 """Seconds between two looks into the record of a training."""
 
 
@@ -77,6 +77,7 @@ class SearchQueue:
         self._begun = {each.number: each for each in study.tried if each.state == "running"}
         self._again = list(self._begun.values())
         self._looked: dict[int, float] = {}
+        self._tails: dict[int, EventTail] = {}
         self._began, self._ended = time.monotonic(), 0
 
     def next(self) -> Job | None:
@@ -133,10 +134,11 @@ class SearchQueue:
         return job
 
     def _report(self, number: int) -> None:
-        for event in read_events(self._plan.trial_folder(number) / RUN):
-            value = event.get("smoothed_rank_ic")
-            if event["event"] == "valid" and isinstance(value, float | int):
-                self._study.report(number, int(event["epoch"]), float(value))
+        tail = self._tails.setdefault(number, EventTail(self._plan.trial_folder(number) / RUN, "valid"))
+        for event in tail.new():
+            value, epoch = event.get("smoothed_rank_ic"), event.get("epoch")
+            if isinstance(value, float | int) and isinstance(epoch, int):
+                self._study.report(number, epoch, float(value))
 
     def _say(self, number: int, what: str) -> None:
         self._ended += 1
