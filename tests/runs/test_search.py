@@ -140,6 +140,7 @@ def test_a_folder_belongs_to_one_question(plan: SearchPlan) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_search_never_sees_the_test_days_and_goes_on(tmp_path: Path) -> None:
     places = [f"run.dir={tmp_path / 'search'}", f"data.cache={tmp_path / 'cache'}", "train.max_steps=3"]
     arguments = [*KEYS, *OVER, *places, "trials.workers=2"]

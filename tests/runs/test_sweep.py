@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from atft_gat_fan.cli.sweep_tables import names_of, plan_text, summary_table
-from atft_gat_fan.config.load import load_config, read_config, run_folder
+from atft_gat_fan.config.load import load_config, run_folder
 from atft_gat_fan.config.overrides import expand_sweep
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.errors import ConfigError, TrialError
@@ -65,7 +65,7 @@ def test_runs_that_disagree_on_where_they_run_are_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_sweep_makes_the_runs_that_single_commands_make_and_no_finished_one_again(tmp_path: Path) -> None:
+def test_a_sweep_makes_ordinary_runs_several_at_once_and_no_finished_one_again(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, "seed=1,2", "trials.workers=2")
     told = io.StringIO()
     folders = sweep(runs, Console(file=told, width=200))
@@ -73,12 +73,19 @@ def test_a_sweep_makes_the_runs_that_single_commands_make_and_no_finished_one_ag
     assert not any(map(unfinished, folders))
     assert "2 trainings, 0 finished; up to 2 at once" in told.getvalue()
     assert "2 of 2 trainings, about 0:00:00 to go" in told.getvalue()
-    alone = tiny_run(tmp_path / "alone", tmp_path / "cache", "seed=2", "train.max_steps=3")
-    assert read_metrics(alone)["test"] == read_metrics(folders[1])["test"]
-    assert read_config(folders[1] / "config.yaml").seed == 2
-
     before = [(folder / "metrics.json").stat().st_mtime_ns for folder in folders]
-    wrong = runs_of(tmp_path, "seed=1,2") | runs_of(tmp_path, "seed=3", "optimizer.lr=1e30", "recovery.max_rollbacks=0")
-    with pytest.raises(TrialError, match="1 of 3 trainings failed: run: exit code 70"):
-        sweep(wrong, quiet())
+    assert sweep(runs, quiet()) == folders
     assert [(folder / "metrics.json").stat().st_mtime_ns for folder in folders] == before
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_a_sweeps_run_is_that_of_a_single_command_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:
+    good, hopeless = (
+        runs_of(tmp_path, *keys)["run"] for keys in (["seed=2"], ["seed=3", "split.train_end=2031-01-01"])
+    )
+    with pytest.raises(TrialError, match=r"1 of 2 trainings failed: hopeless: exit code \d+: .*2031-01-01"):
+        sweep({"good": good, "hopeless": hopeless}, quiet())
+    (folder,) = sweep({"good": good}, quiet())
+    alone = tiny_run(tmp_path / "alone", tmp_path / "cache", "seed=2", "train.max_steps=3")
+    assert read_metrics(alone)["test"] == read_metrics(folder)["test"]

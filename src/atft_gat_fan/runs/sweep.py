@@ -9,9 +9,11 @@ from rich.console import Console
 from atft_gat_fan.config.load import run_folder, to_yaml
 from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
+from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.errors import ConfigError, TrialError
 from atft_gat_fan.runs.pace import duration
 from atft_gat_fan.runs.run_files import CONFIG, write_text
+from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train import require_same_configuration
 from atft_gat_fan.runs.trial_runner import threads_of_each, trial_runner
 from atft_gat_fan.runs.walkforward_plan import finished_run
@@ -36,8 +38,14 @@ def sweep(runs: Mapping[str, Config], console: Console, began: float | None = No
     left = None if limit is None else seconds(limit) - (0.0 if began is None else time.monotonic() - began)
     with StopSignals(left) as signals:
         jobs = [_job(name, config) for name, config in runs.items()]
-        done = sum(finished_run(job.folder) is not None for job in jobs)
+        left_to_do = [config for job, config in zip(jobs, configs, strict=True) if finished_run(job.folder) is None]
+        done = len(jobs) - len(left_to_do)
         _tell(console, f"{len(jobs)} trainings, {done} finished; up to {workers} at once, each with a log of its own")
+
+        with Stages(console, signals) as stages:
+            # Beforehand, because two trainings that begin side by side could not both build the same store.
+            for data in {each.data.model_dump_json(): each for each in left_to_do}.values():
+                cached_store(data, stages)
 
         def say(progress: Progress) -> None:
             to_go = duration(progress.seconds_left)
