@@ -14,6 +14,7 @@ from atft_gat_fan.cli.main import app
 from atft_gat_fan.config.load import from_mapping, load_config
 from atft_gat_fan.config.names import known_keys
 from atft_gat_fan.config.overrides import expand_sweep
+from atft_gat_fan.config.search_space import read_space
 from tests.contracts.documents import (
     LANGUAGES,
     PAGES,
@@ -53,6 +54,8 @@ def require_parses(words: list[str]) -> None:
     if (keys := given.get("overrides")) is not None:
         # `data check panel.parquet data=nasdaq`: what is checked is the source.
         source = ["data.source=sample"] if "overrides" in given and "data" in path else []
+        if path[-1] == "search":
+            keys = read_space(keys).fixed
         for some in expand_sweep(keys) if given.get("multirun") else [keys]:
             load_config([*some, *source])
 

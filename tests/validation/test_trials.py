@@ -1,74 +1,46 @@
-"""The local runner: real processes that do what a trial's may do."""
+"""The local runner, and what every runner does with its processes: real ones that do what a trial's may do."""
 
 import os
 import signal
-import sys
-import textwrap
 import time
 
 import pytest
 
+from atft_gat_fan.validation.local_runner import LocalRunner
 from atft_gat_fan.validation.outcome import TrialOutcome
-from atft_gat_fan.validation.trials import GLANCE, Job, LocalRunner
-
-CHILD = """
-import json, os, pathlib, signal, sys, time
-folder = pathlib.Path(sys.argv[1])
-with (folder / "starts").open("a") as file:
-    print(time.monotonic(), file=file)
-BODY
-outcome = json.loads(pathlib.Path(sys.argv[2]).read_text())
-(folder / "trial.json").write_text(json.dumps(outcome | {"seconds": 2.5}))
-with (folder / "ends").open("a") as file:
-    print(time.monotonic(), file=file)
-"""
+from atft_gat_fan.validation.process_runner import GLANCE
+from atft_gat_fan.validation.trials import Failure
+from tests.validation.children import child_command, make_jobs, spans, times
 
 
 @pytest.fixture
 def runner(tmp_path):
-    TrialOutcome().write(tmp_path)
-    empty = (tmp_path / "trial.json").rename(tmp_path / "empty.json")
-
     def make(body="", **keywords):
-        script = tmp_path / "child.py"
-        script.write_text(CHILD.replace("BODY", textwrap.dedent(body)))
-        command = [sys.executable, str(script)]
-        started = lambda folder: [*command, str(folder), str(empty)]  # noqa: E731
-        return LocalRunner(started, TrialOutcome.read, **{"workers": 2, **keywords})
+        return LocalRunner(child_command(tmp_path, body), TrialOutcome.read, **{"workers": 2, **keywords})
 
     return make
 
 
-def jobs(tmp_path, *names, kind="rank_ic", **keywords):
-    for name in names:
-        (tmp_path / name).mkdir(exist_ok=True)
-    return [Job(name, kind, tmp_path / name, **keywords) for name in names]
-
-
-def times(folder, what):
-    return [float(line) for line in (folder / what).read_text().split()]
-
-
 def test_every_trial_has_its_outcome_and_no_finished_one_runs_again(runner, tmp_path):
     told = []
-    work = jobs(tmp_path, "a", "b", "c")
+    work = make_jobs(tmp_path, "a", "b", "c")
     results = runner(progress=told.append).run(work)
     assert {name: outcome.seconds for name, outcome in results.outcomes.items()} == {"a": 2.5, "b": 2.5, "c": 2.5}
     assert [each.done for each in told] == [1, 2, 3]
     assert told[-1].seconds_left == 0
-    again = runner().run([*work, *jobs(tmp_path, "d")])
+    again = runner().run([*work, *make_jobs(tmp_path, "d")])
     assert set(again.outcomes) == {"a", "b", "c", "d"}
     assert [len(times(job.folder, "starts")) for job in work] == [1, 1, 1]
 
 
 def test_as_many_run_at_once_as_there_are_workers_and_a_timing_alone(runner, tmp_path):
-    work = jobs(tmp_path, "a", "b", "c", "d")
-    alone = jobs(tmp_path, "t", kind="timing", alone=True)
+    work = make_jobs(tmp_path, "a", "b", "c", "d")
+    alone = make_jobs(tmp_path, "t", kind="timing", alone=True)
     runner("time.sleep(0.5)", workers=2).run([*alone, *work])
-    spans = {job.name: (times(job.folder, "starts")[0], times(job.folder, "ends")[0]) for job in (*work, *alone)}
-    at_once = [sum(start <= at < end for start, end in spans.values()) for at, _ in spans.values()]
+    ran = spans([*work, *alone])
+    at_once = [sum(start <= at < end for start, end in ran.values()) for at, _ in ran.values()]
     assert max(at_once) == 2
-    assert spans["t"][0] >= max(spans[name][1] for name in "abcd")
+    assert ran["t"][0] >= max(ran[name][1] for name in "abcd")
 
 
 def test_a_killed_one_is_started_again(runner, tmp_path):
@@ -76,7 +48,7 @@ def test_a_killed_one_is_started_again(runner, tmp_path):
     if len((folder / "starts").read_text().split()) < 2:
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    (job,) = jobs(tmp_path, "a")
+    (job,) = make_jobs(tmp_path, "a")
     results = runner(body).run([job])
     assert results.outcomes["a"].seconds == 2.5
     assert len(times(job.folder, "starts")) == 2
@@ -89,7 +61,7 @@ def test_one_that_is_always_killed_or_fails_is_given_up_with_the_reason(runner, 
     if folder.name == "failing":
         sys.exit("the disk is full")
     """
-    results = runner(body).run(jobs(tmp_path, "killed", "failing", "sound"))
+    results = runner(body).run(make_jobs(tmp_path, "killed", "failing", "sound"))
     assert set(results.outcomes) == {"sound"}
     assert "killed 3 times, last by SIGKILL" in str(results.failures["killed"])
     assert "the disk is full" in str(results.failures["failing"])
@@ -104,7 +76,7 @@ def test_a_stop_ends_the_processes_and_the_same_jobs_go_on(runner, tmp_path):
         (folder / "pid").write_text(str(os.getpid()))
         time.sleep(60)
     """
-    work = jobs(tmp_path, "a", "b")
+    work = make_jobs(tmp_path, "a", "b")
 
     def stop():
         if (work[0].folder / "trial.json").exists() and (work[1].folder / "pid").exists():
@@ -123,13 +95,60 @@ def test_a_stop_ends_the_processes_and_the_same_jobs_go_on(runner, tmp_path):
 
 def test_the_time_to_go_is_what_the_finished_ones_took_in_proportion_to_the_estimates(runner, tmp_path):
     told = []
-    work = [*jobs(tmp_path, "a", "b", seconds=1000.0), *jobs(tmp_path, "c", seconds=3000.0)]
+    work = [*make_jobs(tmp_path, "a", "b", seconds=1000.0), *make_jobs(tmp_path, "c", seconds=3000.0)]
     runner("time.sleep(0.4)", workers=1, progress=told.append).run(work)
     assert 4 * 0.4 <= told[0].seconds_left < 4 * (5 + GLANCE)
     assert told[0].name == "a"
 
 
 def test_a_failure_keeps_the_exit_code_of_its_process(runner, tmp_path):
-    results = runner('sys.stderr.write("no memory"); sys.exit(69)').run(jobs(tmp_path, "a"))
+    results = runner('sys.stderr.write("no memory"); sys.exit(69)').run(make_jobs(tmp_path, "a"))
     assert results.failures["a"].exit_code == 69
     assert str(results.failures["a"]).startswith("exit code 69: no memory")
+
+
+def test_the_number_of_retries_is_what_was_asked_for(runner, tmp_path):
+    body = "os.kill(os.getpid(), signal.SIGKILL)"
+    (job,) = make_jobs(tmp_path, "a")
+    results = runner(body, max_retries=0).run([job])
+    assert str(results.failures["a"]).startswith("killed once, last by SIGKILL")
+    assert len(times(job.folder, "starts")) == 1
+
+
+class OneByOne:
+    """Gives each job once the one before is over; does not want `unwanted` any more as soon as it has begun."""
+
+    def __init__(self, jobs, unwanted=()):
+        self.jobs, self.names, self.ends, self.given = list(jobs), unwanted, {}, 0
+
+    def next(self):
+        if not self.jobs or len(self.ends) < self.given:
+            return None
+        self.given += 1
+        return self.jobs.pop(0)
+
+    def unwanted(self, job):
+        return job.name in self.names and (job.folder / "starts").exists()
+
+    def over(self, job, end):
+        self.ends[job.name] = end
+
+
+def test_a_queue_gives_jobs_as_earlier_ones_end_and_has_unwanted_ones_stopped(runner, tmp_path):
+    body = """
+    if folder.name == "b":
+        time.sleep(60)
+    if folder.name == "c":
+        sys.exit("out of luck")
+    """
+    work = make_jobs(tmp_path, "a", "b", "c", "d")
+    queue = OneByOne(work, unwanted=("b",))
+    began = time.monotonic()
+    runner(body).run_queue(queue)
+    assert time.monotonic() - began < 30
+    assert queue.ends["a"].seconds == queue.ends["d"].seconds == 2.5
+    assert queue.ends["b"] is None
+    assert isinstance(queue.ends["c"], Failure)
+    starts = [times(job.folder, "starts")[0] for job in work]
+    assert starts == sorted(starts)
+    assert len(times(work[1].folder, "starts")) == 1

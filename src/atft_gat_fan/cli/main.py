@@ -4,7 +4,19 @@ from collections.abc import Sequence
 
 import typer
 
-from atft_gat_fan.cli import compare, data, doctor, explain, export, monitor, results, train, validate, walkforward
+from atft_gat_fan.cli import (
+    compare,
+    data,
+    doctor,
+    explain,
+    export,
+    monitor,
+    results,
+    search,
+    train,
+    validate,
+    walkforward,
+)
 
 app = typer.Typer(
     name="atft",
@@ -18,6 +30,7 @@ train.register(app)
 results.register(app)
 validate.register(app)
 walkforward.register(app)
+search.register(app)
 monitor.register(app)
 compare.register(app)
 explain.register(app)

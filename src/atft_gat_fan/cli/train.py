@@ -39,7 +39,7 @@ def train(
     output: "Output",
     overrides: Overrides = None,
     multirun: Annotated[
-        bool, typer.Option("-m", "--multirun", help="Sweep: key=1,2 runs once for each value.")
+        bool, typer.Option("-m", "--multirun", help="Sweep: key=1,2 runs once for each value (trials.workers at once).")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run, and stop.")] = False,
     supervise: Annotated[bool, typer.Option("--supervise", help="Start it again when its process dies.")] = False,
@@ -51,16 +51,21 @@ def train(
     if supervise and (multirun or dry_run):
         other = "-m" if multirun else "--dry-run"
         raise typer.BadParameter(f"expected one training to look after, found {other}", param_hint="--supervise")
-    configs = _configs(overrides or [], multirun)
+    began = time.monotonic()
+    names, configs = _configs(overrides or [], multirun)
     if supervise:
         raise typer.Exit(_supervised(configs[0], overrides or [], output))
     if dry_run:
-        _describe(configs, output)
+        _describe(names, configs, output)
         return
-    began = time.monotonic()
+    if len(configs) > 1:
+        from atft_gat_fan.runs.sweep import sweep
+
+        _show_sweep(names, sweep(dict(zip(names, configs, strict=True)), output.console, began), output)
+        return
     from atft_gat_fan.runs.train import train as run_train
 
-    _show([run_train(config, output.console, began) for config in configs], output)
+    _show([run_train(configs[0], output.console, began)], output)
 
 
 def _supervised(config: "Config", overrides: Sequence[str], output: "Output") -> int:
@@ -83,27 +88,52 @@ def smoke(output: "Output") -> None:
     output.result({"smoke_test": "passed"}, text="smoke test passed")
 
 
-def _configs(overrides: Sequence[str], multirun: bool) -> "list[Config]":
-    """Every configuration of the command, all of them checked before the first run starts."""
+def _configs(overrides: Sequence[str], multirun: bool) -> "tuple[list[str], list[Config]]":
+    """Every configuration of the command with what tells it apart, all of them checked before the first run starts."""
+    from atft_gat_fan.cli.sweep_tables import names_of
     from atft_gat_fan.config.improvements import resolve
     from atft_gat_fan.config.load import load_config, run_folder
     from atft_gat_fan.config.overrides import expand_sweep
 
-    configs = [load_config(arguments) for arguments in (expand_sweep(overrides) if multirun else [overrides])]
+    arguments = expand_sweep(overrides) if multirun else [list(overrides)]
+    configs = [load_config(each) for each in arguments]
     for config in configs:
         resolve(config)
     folder, count = Counter(map(run_folder, configs)).most_common(1)[0]
     if count > 1:
         raise ConfigError(f"expected a folder for each run, found {count} runs in {folder}; set run.root, not run.dir")
-    return configs
+    return names_of(arguments), configs
 
 
-def _describe(configs: "Sequence[Config]", output: "Output") -> None:
+def _describe(names: Sequence[str], configs: "Sequence[Config]", output: "Output") -> None:
     from atft_gat_fan.cli.dry_run import run_description
     from atft_gat_fan.runs.describe import describe
 
     runs = [{**describe(config), "config": config.model_dump(mode="json")} for config in configs]
-    output.result(_one_or_all(runs), text="\n".join(map(run_description, runs)))
+    text = "\n".join(map(run_description, runs))
+    if len(configs) > 1:
+        text = f"{text}\n{_plan(names, configs)}"
+    output.result(_one_or_all(runs), text=text)
+
+
+def _plan(names: Sequence[str], configs: "Sequence[Config]") -> str:
+    from atft_gat_fan.cli.sweep_tables import plan_text
+    from atft_gat_fan.config.load import run_folder
+    from atft_gat_fan.runs.run_status import unfinished
+
+    folders = [run_folder(config) for config in configs]
+    finished = [not config.run.fresh and not unfinished(run_folder(config)) for config in configs]
+    return plan_text(names, folders, finished, configs[0].trials.workers)
+
+
+def _show_sweep(names: Sequence[str], runs: Sequence[Path], output: "Output") -> None:
+    """One line a run for people, on stderr; the folders on stdout, in the order of the command."""
+    from atft_gat_fan.cli.sweep_tables import summary_table
+    from atft_gat_fan.runs.run_files import read_metrics
+
+    results: list[dict[str, Any]] = [{"run": run, "metrics": read_metrics(run)} for run in runs]
+    output.console.print(summary_table(names, [result["metrics"] for result in results]))
+    output.result(_one_or_all(results), text="\n".join(map(str, runs)))
 
 
 def _show(runs: Sequence[Path], output: "Output") -> None:

@@ -84,8 +84,8 @@ def _plan_text(plan: dict[str, Any]) -> str:
         f"all with  {' '.join(plan['laid_over_all']) or 'the configuration as it is'}",
         f"seeds     {', '.join(map(str, plan['seeds']))}",
         *(f"fold      {fold}" for fold in plan["folds"]),
-        f"trials    {counts}; {plan['at_once']} at once, timings alone",
-        f"time      about {duration(plan['estimated_seconds'])} to go",
+        f"trials    {counts}; {plan['at_once'] or 'as many as the cluster takes'} at once, timings alone",
+        f"time      about {duration(plan['estimated_seconds'])} to go{'' if plan['at_once'] else ', one by one'}",
     ]
     return "\n".join(lines)
 

@@ -29,6 +29,8 @@ PLACES: dict[str, Any] = {
     "validation": True,
     "monitor": True,
     "walkforward": True,
+    "trials": True,
+    "search": True,
 }
 
 

@@ -86,4 +86,6 @@ def _choices(argument: str) -> list[str]:
     try:
         return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
     except HydraException as error:
-        raise ConfigError(f"{argument}: expected values to enumerate, as a=1,2 or a=range(1,4); {error}") from error
+        raise ConfigError(
+            f"{argument}: expected values to enumerate, as a=1,2 or a=range(1,4) (atft search takes intervals); {error}"
+        ) from error

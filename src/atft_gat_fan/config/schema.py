@@ -19,6 +19,7 @@ from atft_gat_fan.config.data_sections import (
 from atft_gat_fan.config.model_sections import ModelConfig
 from atft_gat_fan.config.monitor_sections import MonitorConfig
 from atft_gat_fan.config.run_sections import EvaluationConfig, RunConfig
+from atft_gat_fan.config.search_section import SearchConfig
 from atft_gat_fan.config.section import Length, NonNegative, Positive, PositiveFloat, Probability, Section
 from atft_gat_fan.config.training_sections import (
     EarlyStoppingConfig,
@@ -32,6 +33,7 @@ from atft_gat_fan.config.training_sections import (
     TrainConfig,
     WandbConfig,
 )
+from atft_gat_fan.config.trials_section import TrialsConfig
 from atft_gat_fan.config.validation_sections import ValidationConfig
 from atft_gat_fan.config.walkforward_sections import WalkForwardConfig
 
@@ -44,8 +46,10 @@ __all__ = [
     "GroupsConfig",
     "ImprovementsConfig",
     "MonitorConfig",
+    "SearchConfig",
     "SplitConfig",
     "SyntheticConfig",
+    "TrialsConfig",
     "ValidationConfig",
     "WalkForwardConfig",
 ]
@@ -113,6 +117,8 @@ class Config(Section):
     validation: ValidationConfig = ValidationConfig()
     monitor: MonitorConfig = MonitorConfig()
     walkforward: WalkForwardConfig = WalkForwardConfig()
+    trials: TrialsConfig = TrialsConfig()
+    search: SearchConfig = SearchConfig()
     improvements: ImprovementsConfig = ImprovementsConfig()
 
     @model_validator(mode="after")

@@ -23,6 +23,8 @@ PURPOSES = {
     "jquants": "atft data fetch jquants",
     "yfinance": "atft data fetch yfinance",
     "s3": "data in S3-compatible object storage",
+    "ray": "trainings on a Ray cluster (trials.executor=ray)",
+    "search": "atft search",
 }
 """What an optional part is for, by its extra."""
 FOR_DEVELOPERS = "dev"

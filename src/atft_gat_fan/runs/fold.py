@@ -1,4 +1,4 @@
-"""One fold of a walk-forward with one seed, in a process of its own: `python -m atft_gat_fan.runs.fold FOLDER`.
+"""One run of many, a fold's or a sweep's, in a process of its own: `python -m atft_gat_fan.runs.fold FOLDER`.
 
 The folder is that of an ordinary run whose configuration has been written already; what an earlier process left there
 is gone on with.

@@ -27,6 +27,7 @@ from atft_gat_fan.runs.process import device_of, prepare_process
 from atft_gat_fan.runs.run_files import write_json, write_text
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.trial import write_request
+from atft_gat_fan.runs.trial_runner import trial_runner
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.validation.arms import Arms, make_arms
@@ -37,7 +38,7 @@ from atft_gat_fan.validation.plan import KINDS, Kind, Trial, laid_over, make_fol
 from atft_gat_fan.validation.report import build_report
 from atft_gat_fan.validation.result import SetUp, ValidationResult
 from atft_gat_fan.validation.summary import summarise
-from atft_gat_fan.validation.trials import Job, LocalRunner, Progress, TrialResults, estimated_seconds, python_module
+from atft_gat_fan.validation.trials import Job, Progress, TrialResults, estimated_seconds
 
 RESULT, PAGE, TRIALS = "validation.json", "validation.html", "trials"
 TRIAL_MODULE = "atft_gat_fan.runs.trial"
@@ -71,14 +72,15 @@ class Prepared:
     """In the order of `trials`."""
     configs: Mapping[str, Config]
     folder: Path
-    workers: int
+    workers: int | None
+    """Trials at once at most; None: as many as the Ray cluster has room for."""
     assembly: Assembly
 
     @property
     def seconds_left(self) -> float:
         """Of the trials that are not finished, estimated."""
         left = [job for job in self.jobs if TrialOutcome.read(job.folder) is None]
-        return estimated_seconds(left, self.workers)
+        return estimated_seconds(left, self.workers or 1)
 
 
 def base_config(request: Request) -> Config:
@@ -108,7 +110,7 @@ def prepare(request: Request, console: Console, arms: Arms | None = None) -> Pre
     folds = make_folds(assembly.store.days, assembly.split, config.validation.folds)
     trials = make_trials(config, arms, folds)
     folder = _folder(config)
-    workers = config.validation.workers or max(1, (os.cpu_count() or 1) // config.validation.threads)
+    workers = config.validation.workers or _one_for_each_core(config)
     configs = {trial.name: _trial_config(config, trial, folder, assembly.store.fingerprint) for trial in trials}
     jobs = tuple(
         Job(
@@ -164,14 +166,15 @@ def validate(prepared: Prepared, console: Console) -> ValidationResult:
         for trial, job in zip(prepared.trials, prepared.jobs, strict=True):
             if TrialOutcome.read(job.folder) is None:
                 write_request(job.folder, trial, prepared.configs[trial.name])
-        runner = LocalRunner(
-            python_module(TRIAL_MODULE),
+        with trial_runner(
+            TRIAL_MODULE,
             TrialOutcome.read,
-            workers=prepared.workers,
+            prepared.config.trials,
+            workers=prepared.workers or len(prepared.jobs),  # Ray lets them wait for their turn
             poll=lambda: signals.raise_if_received("between trials", saved="finished trials are kept"),
             progress=lambda progress: _say(progress, console),
-        )
-        results = runner.run(prepared.jobs)
+        ) as runner:
+            results = runner.run(prepared.jobs)
         outcomes = Outcomes(prepared.trials, results.outcomes)
         _require_something(results, prepared)
         gates = [parse_gate(gate) for gate in prepared.request.gates]
@@ -180,6 +183,11 @@ def validate(prepared: Prepared, console: Console) -> ValidationResult:
         write_json(prepared.folder / RESULT, values)
         write_text(prepared.folder / PAGE, build_report(values))
     return result
+
+
+def _one_for_each_core(config: Config) -> int | None:
+    """One trial for each `threads` cores of this machine; Ray counts its own."""
+    return None if config.trials.executor == "ray" else max(1, (os.cpu_count() or 1) // config.validation.threads)
 
 
 def _folder(config: Config) -> Path:

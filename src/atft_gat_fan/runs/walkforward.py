@@ -13,13 +13,14 @@ from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, read_metrics, write_text
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train import require_same_configuration
+from atft_gat_fan.runs.trial_runner import trial_runner
 from atft_gat_fan.runs.walkforward_plan import FoldRun, PlannedFold, WalkForward, finished_run
 from atft_gat_fan.runs.walkforward_progress import WalkProgress
 from atft_gat_fan.runs.walkforward_results import PAGE, combine
 from atft_gat_fan.runs.warm_start import load_initial
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
-from atft_gat_fan.validation.trials import LocalRunner, TrialRunner, python_module
+from atft_gat_fan.validation.trials import TrialRunner
 
 FOLD_MODULE = "atft_gat_fan.runs.fold"
 
@@ -78,10 +79,15 @@ def _train_here(walk: WalkForward, console: Console, signals: StopSignals) -> No
             progress.poll()
             signals.raise_if_received("between trainings", saved="each has saved where it is")
 
-        runner = LocalRunner(
-            python_module(FOLD_MODULE), finished_run, workers=walk.workers, poll=poll, progress=progress.finished
-        )
-        _train(walk, runner)
+        with trial_runner(
+            FOLD_MODULE,
+            finished_run,
+            walk.config.trials,
+            workers=walk.workers,
+            poll=poll,
+            progress=progress.finished,
+        ) as runner:
+            _train(walk, runner)
 
 
 def _train(walk: WalkForward, runner: TrialRunner[Path]) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from atft_gat_fan.runs.assembly import assemble
 from atft_gat_fan.runs.pace import START_UP, Pace, measure_pace
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.stages import Stages
+from atft_gat_fan.runs.trial_runner import threads_of_each
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import read_state
 from atft_gat_fan.validation.trials import Job, estimated_seconds
@@ -110,7 +110,7 @@ def prepare(arguments: Sequence[str], console: Console) -> WalkForward:
     """
     config = load_config(arguments)
     resolve(config)
-    threads = _threads(config)
+    threads = threads_of_each(config, config.walkforward.workers)
     prepare_process(threads)
     with StopSignals() as signals, Stages(console, signals) as stages:
         store = cached_store(config, stages)
@@ -183,13 +183,6 @@ def walk_folder(config: Config) -> Path:
     values = config.model_dump(mode="json", exclude={**PLACES, "walkforward": {"seeds", "workers"}})
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     return Path(config.run.root) / f"walkforward-{config.run.name}-{digest}"
-
-
-def _threads(config: Config) -> int | None:
-    """Of each training: as configured, else all cores, shared out among those at once."""
-    if config.run.num_threads is not None or config.walkforward.workers == 1:
-        return config.run.num_threads
-    return max(1, (os.cpu_count() or 1) // config.walkforward.workers)
 
 
 def _run_config(

@@ -16,6 +16,8 @@ NOT_IN_DIGEST: dict[str, Any] = {
     "validation": True,
     "monitor": True,
     "walkforward": True,
+    "trials": True,
+    "search": True,
     "wandb": True,
     "recovery": True,
     "improvements": {"enable_wandb", "auto_recover_oom"},
