@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 
 from tests.faults.trainings import SETTINGS, Run
 
-TIMEOUT = 20
+TIMEOUT, PATIENCE = 20, 90
+"""Seconds that a rank waits for the others, and that the test waits for all of them."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,21 @@ class RankTrainings:
         return self._undisturbed[ranks]
 
     def start(
-        self, run: RankRun, ranks: int, settings: dict[str, Any] = SETTINGS, timeout: int = TIMEOUT, **hurt: Any
+        self,
+        run: RankRun,
+        ranks: int,
+        settings: dict[str, Any] = SETTINGS,
+        *,
+        timeout: int = TIMEOUT,
+        patience: int = PATIENCE,
+        **hurt: Any,
     ) -> RanksEnded:
         """Train until all ranks have ended; `rank_1={…}` hurts that one."""
         assert self._worker.stdin is not None
         assert self._worker.stdout is not None
         by_rank = {name.removeprefix("rank_"): value for name, value in hurt.items()}
-        job = {"run": str(run.path), "ranks": ranks, "settings": settings, "timeout": timeout, "hurt": by_rank}
+        job = {"run": str(run.path), "ranks": ranks, "settings": settings, "timeout": timeout}
+        job |= {"patience": patience, "hurt": by_rank}
         self._worker.stdin.write(json.dumps(job) + "\n")
         self._worker.stdin.flush()
         line = self._worker.stdout.readline()

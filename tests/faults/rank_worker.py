@@ -3,11 +3,13 @@
 Imports everything once, then forks a process for each rank of a job of its standard input (a line of JSON) and answers
 with a line of JSON when all of them have ended:
 
-    {"run": folder, "ranks": N, "settings": {…}, "timeout": s, "hurt": {rank: {…}}} -> {"endings", "seconds"}
+    {"run": folder, "ranks": N, "settings": {…}, "timeout": s, "patience": s, "hurt": {rank: {…}}}
+        -> {"endings", "seconds"}
 
-A hurt is a strike (strikes.py), `{"poison": {…}}` (training_worker.py) or `{"ran_out": n}`: the n-th batch that is moved
-to the device finds no memory. `endings` are exit codes, or minus a signal's number, by rank; `seconds` is the time from
-the first end to the last one. A rank that has not ended after `PATIENCE` seconds is killed, and its ending is "hung".
+A hurt is a strike (strikes.py), `{"poison": {…}}` (training_worker.py) or `{"ran_out": n}`: the n-th batch that is
+moved to the device finds no memory. `endings` are exit codes, or minus a signal's number, by rank; `seconds` is the
+time from the first end to the last one. A rank that has not ended after `patience` seconds is killed, and its ending is
+"hung".
 """
 
 import io
@@ -36,8 +38,6 @@ from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.process_ranks import open_ranks
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.types import DayBatch
-
-PATIENCE = 90.0
 
 
 class ShortOfMemory(StruckMarket):
@@ -120,7 +120,7 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     port = free_port()
     processes = {forked(job, rank, port): rank for rank in range(job["ranks"])}
     endings: dict[int, int | str] = {}
-    until, first = time.monotonic() + PATIENCE, None
+    until, first = time.monotonic() + job["patience"], None
     while len(endings) < len(processes):
         process, status = os.waitpid(-1, os.WNOHANG)
         if process:
