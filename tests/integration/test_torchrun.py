@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 KEYS = [
     "model=small", "data=synthetic", "data.synthetic.num_stocks=20", "data.synthetic.num_days=300",
-    "train.max_epochs=1", "train.log_every=1", "train.tensorboard=false", "evaluation.baselines=[reversal]", "run.num_threads=1",
-    "distributed.timeout=60",
+    "train.max_epochs=1", "train.log_every=1", "train.tensorboard=false", "evaluation.baselines=[reversal]",
+    "run.num_threads=1", "distributed.timeout=60",
 ]  # fmt: skip
 PATIENCE = 240.0
 
@@ -29,22 +29,12 @@ def command(processes: int, run: Path, *others: str, torchrun: tuple[str, ...] =
     tool = ["-m", "atft_gat_fan.cli", "train", *KEYS, f"data.cache={run.parent}/cache", f"run.dir={run}", *others]
     if processes == 1:
         return [sys.executable, *tool]
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={processes}",
-        *torchrun,
-    ]
-    return [*launcher, *tool]
+    number = f"--nproc-per-node={processes}"
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", number, *torchrun, *tool]
 
 
-def trained(
-    processes: int, run: Path, *others: str, torchrun: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess[str]:
-    arguments = command(processes, run, *others, torchrun=torchrun)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def trained(processes: int, run: Path, *others: str) -> subprocess.CompletedProcess[str]:
+    arguments, environment = command(processes, run, *others), {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         arguments, cwd=run.parent, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
@@ -115,9 +105,7 @@ def training(alone: Path) -> Iterator[Any]:
 
 def ranks_of(process: subprocess.Popen[str]) -> list[int]:
     """Processes of the training, by their rank."""
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     by_rank = {}
     for child in children:
         found = re.search(rb"\0RANK=(\d+)\0", Path(f"/proc/{child}/environ").read_bytes())

@@ -103,12 +103,12 @@ def test_the_first_rank_does_it_and_the_others_find_what_it_left(two):
 
 def test_a_first_rank_that_shows_life_may_take_longer_than_the_time_out(two):
     def slow():
-        for _ in range(25):
-            time.sleep(0.1)
+        for _ in range(30):
+            time.sleep(0.05)
             two[0].beat()
 
     def silent():
-        time.sleep(2.5)
+        time.sleep(1.5)
 
     for work, expected in ((slow, type(None)), (silent, RankError)):
         outcomes = at_the_same_time(

@@ -29,7 +29,7 @@ T = TypeVar("T")
 TRY_AGAIN = 75
 """Exit code where nothing is known to be wrong but that a rank is gone: the same command goes on."""
 GLANCE, BEAT = 0.05, 1.0
-"""Seconds between two looks for rank 0, and between two signs of life of it."""
+"""Seconds between two looks for rank 0, and between two signs of life of it where the time-out is not short."""
 LOOK_BACK = timedelta(seconds=10)
 """How long the last words of a rank are asked for, where the process that keeps them may be gone."""
 LINGER = 5.0
@@ -67,7 +67,7 @@ class ProcessRanks(Ranks):
         return [each[: length - 1].numpy().tobytes().decode() for each, length in contents]
 
     def beat(self) -> None:
-        if not self.first or time.monotonic() - self._beaten < BEAT:
+        if not self.first or time.monotonic() - self._beaten < min(BEAT, self._timeout / 4):
             return
         self._beaten = time.monotonic()
         with self._answered():
