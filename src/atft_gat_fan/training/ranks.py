@@ -153,9 +153,9 @@ class Ranks:
         """A stop request that one rank got becomes one of each."""
         if self.alone:
             return
-        received = signals.received
-        number = max(map(int, self.gather(str(0 if received is None else int(received)))))
-        if number:
+        own = signals.received
+        number = max(map(int, self.gather(str(0 if own is None else int(own)))))
+        if own is None and number:
             signals.hear(number)
 
 
