@@ -14,7 +14,7 @@ from benchmarks.measuring import COLUMNS, ROOT, arguments, header, table_rows
 
 TOPICS = (
     "training_speed", "reading", "graph", "linear_cost", "memory", "improvements", "robustness", "shard_length",
-    "daily_prediction", "scaling",
+    "daily_prediction", "scaling", "ranks",
 )  # fmt: skip
 WITH_PANEL = ("online_normalization", "main_job")
 """Those that measure more on a real panel."""

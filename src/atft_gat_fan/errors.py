@@ -89,6 +89,15 @@ class InterruptedRunError(AtftError):
         self.exit_code = exit_code  # 130 SIGINT, 143 SIGTERM, 75 SIGUSR1
 
 
+class RankError(AtftError):
+    """Another process of a distributed training failed or was lost: its exit code, as far as it is known, is that of
+    all."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class TrialError(AtftError):
     """A training in a process of its own failed: its exit code is that of the whole."""
 

@@ -28,14 +28,22 @@ class StopSignals:
         self._deadline = None if stop_after is None else time.monotonic() + stop_after
         self.signalled: signal.Signals | None = None
         """What came from outside."""
+        self._heard: signal.Signals | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     @property
     def received(self) -> signal.Signals | None:
         """What asked for a stop, the deadline included; None as long as nothing did."""
+        if self.signalled is None and self._heard is not None:
+            return self._heard
         if self.signalled is None and self._deadline is not None and time.monotonic() >= self._deadline:
             return signal.SIGUSR1
         return self.signalled
+
+    def hear(self, number: int) -> None:
+        """Take over a stop request that another process of the same training got. One that comes here after it is the
+        same request, and not a second one."""
+        self._heard = signal.Signals(number)
 
     def poll(self) -> None:
         """Raise StopRequested once a stop was requested. As cheap as looking at the clock."""
@@ -46,7 +54,8 @@ class StopSignals:
         """Raise InterruptedRunError if a stop was requested; to be called once what `saved` says is true."""
         received = self.received
         if received is not None:
-            cause = "at the deadline (run.stop_after)" if self.signalled is None else f"by {received.name}"
+            by_clock = self.signalled is None and self._heard is None
+            cause = "at the deadline (run.stop_after)" if by_clock else f"by {received.name}"
             raise InterruptedRunError(
                 f"stopped {cause} {when}; {saved}: start the same command again to resume",
                 EXIT_CODES[received],

@@ -104,9 +104,11 @@ class DayBatch:
     def pieces(self, days: int) -> "list[DayBatch]":
         """The batch in runs of at most `days` days, each with its window before it: views of the same tensors."""
         edges = range(0, self.num_days, days)
-        return [self._days(slice(first, min(first + days, self.num_days))) for first in edges]
+        return [self.part(first, min(first + days, self.num_days)) for first in edges]
 
-    def _days(self, days: slice) -> "DayBatch":
+    def part(self, start: int, stop: int) -> "DayBatch":
+        """The predicted days start..stop-1 of the batch with their window and all its stocks: views of its tensors."""
+        days = slice(start, stop)
         window = len(self.span_dates) - self.num_days + 1
         span = slice(days.start, days.stop + window - 1)
         return replace(

@@ -38,3 +38,12 @@ def test_the_key_of_jquants_is_read_and_not_shown() -> None:
     assert "abc" not in repr(environment)
     assert Environment.read({"JQUANTS_API_KEY": ""}).jquants_api_key is None
     assert Environment.read({}).jquants_api_key is None
+
+
+def test_which_process_of_how_many_is_what_torchrun_says() -> None:
+    variables = {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "29500"}
+    ranks = Environment.read(variables).ranks
+    assert (ranks.rank, ranks.world_size, ranks.local_rank, ranks.missing) == (3, 4, 1, ())
+    assert Environment.read({**variables, "RANK": "x", "MASTER_ADDR": ""}).ranks.missing == ("RANK", "MASTER_ADDR")
+    for alone in ({}, {"WORLD_SIZE": "1", "RANK": "0"}, {"WORLD_SIZE": "many"}):
+        assert Environment.read(alone).ranks.world_size == 1

@@ -68,3 +68,14 @@ def test_the_first_signal_after_the_deadline_still_waits_for_the_state():
     with StopSignals(stop_after=0) as signals:
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.received == signal.SIGTERM
+
+
+def test_a_request_that_another_process_got_is_taken_over_and_its_own_signal_is_no_second_one():
+    with StopSignals() as signals:
+        signals.hear(signal.SIGTERM)
+        with pytest.raises(StopRequested):
+            signals.poll()
+        os.kill(os.getpid(), signal.SIGTERM)  # a second one would end this process
+        with pytest.raises(InterruptedRunError, match="by SIGTERM after step 3") as caught:
+            signals.raise_if_received("after step 3")
+    assert caught.value.exit_code == 143

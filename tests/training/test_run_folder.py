@@ -114,3 +114,10 @@ def test_a_damaged_state_is_named(folder):
     (folder.path / "run_state.json").write_text('{"status": ')
     with pytest.raises(StorageError, match=r"run_state\.json"):
         folder.read_state()
+
+
+def test_a_folder_that_is_not_held_is_not_made_and_stands_beside_the_one_that_is(tmp_path):
+    RunFolder(tmp_path / "run", hold=False).close()
+    assert not (tmp_path / "run").exists()
+    with RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run", hold=False) as beside:
+        assert beside.checkpoints == tmp_path / "run" / "checkpoints"

@@ -53,6 +53,12 @@ def train(
         raise typer.BadParameter(f"expected one training to look after, found {other}", param_hint="--supervise")
     began = time.monotonic()
     names, configs = _configs(overrides or [], multirun)
+    from atft_gat_fan.config.settings import Environment
+
+    ranks = Environment.read().ranks
+    if ranks.world_size > 1 and (multirun or supervise):
+        found = "-m: start torchrun for each run" if multirun else "--supervise: use torchrun --max-restarts"
+        raise ConfigError(f"expected one training for the processes of torchrun, found {found}")
     if supervise:
         raise typer.Exit(_supervised(configs[0], overrides or [], output))
     if dry_run:
@@ -65,7 +71,9 @@ def train(
         return
     from atft_gat_fan.runs.train import train as run_train
 
-    _show([run_train(configs[0], output.console, began)], output)
+    run = run_train(configs[0], output.console, began)
+    if ranks.rank == 0:  # the others leave before there are results
+        _show([run], output)
 
 
 def _supervised(config: "Config", overrides: Sequence[str], output: "Output") -> int:

@@ -26,6 +26,7 @@ from atft_gat_fan.errors import ConfigError
 PLACES: dict[str, Any] = {
     "run": {"dir", "root", "fresh", "stop_after"},
     "data": {"cache", "remote"},
+    "distributed": True,
     "validation": True,
     "monitor": True,
     "walkforward": True,

@@ -16,6 +16,7 @@ from atft_gat_fan.config.data_sections import (
     SplitConfig,
     SyntheticConfig,
 )
+from atft_gat_fan.config.distributed_section import DistributedConfig
 from atft_gat_fan.config.model_sections import ModelConfig
 from atft_gat_fan.config.monitor_sections import MonitorConfig
 from atft_gat_fan.config.run_sections import EvaluationConfig, RunConfig
@@ -41,6 +42,7 @@ __all__ = [
     "ColumnsConfig",
     "Config",
     "DataConfig",
+    "DistributedConfig",
     "GraphConfig",
     "GroupConfig",
     "GroupsConfig",
@@ -112,6 +114,7 @@ class Config(Section):
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     train: TrainConfig = TrainConfig()
     recovery: RecoveryConfig = RecoveryConfig()
+    distributed: DistributedConfig = DistributedConfig()
     wandb: WandbConfig = WandbConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     validation: ValidationConfig = ValidationConfig()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -27,13 +28,21 @@ from atft_gat_fan.data.streamed import StreamedPanel
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.models.spec import model_spec
 from atft_gat_fan.runs.process import device_of
+from atft_gat_fan.training.ranks import at_once
 from atft_gat_fan.types import DayBatch
 
+T = TypeVar("T")
 Report = Callable[[str, float], None]
 """Told (name of the stage, share done)."""
 
 Settle = Callable[[Store, Split], Path]
 """Told what a run learns from; gives the file that keeps the statistics of its training days."""
+
+
+class InTurn(Protocol):
+    """Does a piece of work that leaves its result in a cache: of several processes one first, then the others."""
+
+    def __call__(self, work: Callable[[], T]) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -81,21 +90,24 @@ class Assembly:
 
 
 def assemble(
-    config: Config, report: Report, normalizer: Normalizer | None = None, settle: Settle | None = None
+    config: Config,
+    report: Report,
+    normalizer: Normalizer | None = None,
+    settle: Settle | None = None,
+    in_turn: InTurn = at_once,
 ) -> Assembly:
     """Open or build the store, split its days, and prepare its batches.
 
     The normaliser is fitted on the training days, or read back from the file that `settle` names, which sees the data
     first and may refuse them. Where the normaliser of a trained model is given, nothing will be trained, and nothing is
-    materialised to be read once.
+    materialised to be read once. What other processes of the same training would make as well is made `in_turn`.
     """
     plan = resolve(config)
-    store = cached_store(config, report)
+    store = in_turn(lambda: cached_store(config, report))
     split = split_days(store.days, config.split, config.data.horizons, usable_days(store.days, config.data))
     trained = normalizer is not None
     if normalizer is None:
-        statistics = None if settle is None else settle(store, split)
-        normalizer = _fit(store, split, config, statistics, report)
+        normalizer = in_turn(lambda: _fit(store, split, config, settle, report))
         data = training_panel(store, normalizer, plan.normalizer, config.data.window + config.batch_size - 1, report)
     else:
         data = StreamedPanel(store, normalizer)
@@ -111,14 +123,15 @@ def assemble(
     if batches.graph is not None:
         # Of a trained model, only the days that it is judged on.
         parts = (split.valid, split.test) if trained else (split.train, split.valid, split.test)
-        batches.graph.prepare(np.concatenate(parts))
+        in_turn(partial(batches.graph.prepare, np.concatenate(parts)))
     return Assembly(config, plan, store, split, normalizer, batches)
 
 
-def _fit(store: Store, split: Split, config: Config, file: Path | None, report: Report) -> Normalizer:
+def _fit(store: Store, split: Split, config: Config, settle: Settle | None, report: Report) -> Normalizer:
     progress = partial(report, "statistics of the training days")
-    if file is None:
+    if settle is None:
         return fit_normalizer(store, split.train, strict=config.data.strict, progress=progress)
+    file = settle(store, split)
     return kept_normalizer(file, store, split.train, strict=config.data.strict, progress=progress)
 
 

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import time
-from functools import partial
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -14,14 +15,15 @@ from atft_gat_fan.config.load import read_config, run_folder
 from atft_gat_fan.config.plan import RunPlan
 from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config, DataConfig
+from atft_gat_fan.config.settings import Environment
 from atft_gat_fan.data.splits import Split
 from atft_gat_fan.data.store import Store
-from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.errors import ConfigError, StorageError
 from atft_gat_fan.inference.bundle import DESCRIPTION, Bundle, numerics_stamp, write_bundle
 from atft_gat_fan.runs.assembly import Assembly, assemble, build_model
 from atft_gat_fan.runs.blend import require_blend, trained_blend
 from atft_gat_fan.runs.origin import settle_data
-from atft_gat_fan.runs.process import prepare_process
+from atft_gat_fan.runs.process import device_of, prepare_process
 from atft_gat_fan.runs.reference import reference_of_run
 from atft_gat_fan.runs.report import write_report
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, NORMALIZER, REPORT, write_metrics
@@ -33,8 +35,12 @@ from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.loop import FitResult, fit
 from atft_gat_fan.training.optim import parameter_groups_table
 from atft_gat_fan.training.out_of_memory import free_memory
+from atft_gat_fan.training.process_ranks import open_ranks
+from atft_gat_fan.training.ranks import Ranks
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.settings import NOT_IN_DIGEST, TrainSettings, config_digest, decisive
+
+T = TypeVar("T")
 
 _UNSEEN: dict[str, Any] = {"run": True, "data": {"cache"}}
 """Keys of the folder and the place, which nobody needs to be told of."""
@@ -43,12 +49,20 @@ _UNSEEN: dict[str, Any] = {"run": True, "data": {"cache"}}
 def train(config: Config, console: Console, began: float | None = None) -> Path:
     """Train, evaluate and report in the run's folder, going on from where an earlier process stopped.
 
+    Of several processes that torchrun started, each trains its share of the days; the first alone holds the folder,
+    says anything, and goes on to evaluate, while the others return once all have trained.
+
     A finished run is left as it is. `run.stop_after` counts from `began` (`time.monotonic`), by default from now.
     Raises InterruptedRunError after a stop signal or at that deadline, with what is done saved; ConfigError where the
-    folder holds a run of another configuration; and whatever data, training and storage raise.
+    folder holds a run of another configuration; RankError where another process is lost; and whatever data, training
+    and storage raise.
     """
-    with StopSignals(_seconds_left(config, began)) as signals:
-        folder = _train_under(signals, config, console)
+    variables = Environment.read().ranks
+    with (
+        StopSignals(_seconds_left(config, began)) as signals,
+        open_ranks(config.distributed, variables, device_of(config)) as ranks,
+    ):
+        folder = _train_under(signals, ranks, config, console if ranks.first else Console(quiet=True))
         if signals.signalled is not None:  # a deadline is met by a finished run; who signals wants no next one either
             signals.raise_if_received("after the run was finished")
     return folder
@@ -60,34 +74,98 @@ def _seconds_left(config: Config, began: float | None) -> float | None:
     return seconds(config.run.stop_after) - (0.0 if began is None else time.monotonic() - began)
 
 
-def _train_under(signals: StopSignals, config: Config, console: Console) -> Path:
+def _train_under(signals: StopSignals, ranks: Ranks, config: Config, console: Console) -> Path:
     plan = resolve(config)
-    with RunFolder(run_folder(config)) as folder:
-        if config.run.fresh:
-            folder.clear()
-        _settle_with_earlier(folder, config, console)
-        state = folder.read_state()
-        if state is not None and state.status == "finished":
-            console.print(f"{folder.path} is finished; run.fresh=true starts over", style="dim")
+    with RunFolder(run_folder(config), hold=ranks.first) as folder:
+        if ranks.any(ranks.first and _finished(folder, config, console)):
             return folder.path
-        with folder.recording():
-            _train_in(folder, config, plan, console, signals)
+        with folder.recording() if ranks.first else nullcontext():
+            _train_in(folder, config, plan, console, signals, ranks)
         console.print(f"report: {folder.path / REPORT}", highlight=False, soft_wrap=True)
         return folder.path
 
 
-def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console, signals: StopSignals) -> None:
+def _finished(folder: RunFolder, config: Config, console: Console) -> bool:
+    """Whether nothing is left to be done in the folder, which is made ready for this run."""
+    if config.run.fresh:
+        folder.clear()
+    _settle_with_earlier(folder, config, console)
+    state = folder.read_state()
+    if state is None or state.status != "finished":
+        return False
+    console.print(f"{folder.path} is finished; run.fresh=true starts over", style="dim")
+    return True
+
+
+def _train_in(
+    folder: RunFolder, config: Config, plan: RunPlan, console: Console, signals: StopSignals, ranks: Ranks
+) -> None:
     prepare_process(config.run.num_threads)
     require_blend(config)
-    folder.write_config(config)
-    folder.write_json_atomic("plan.json", plan.to_json())
+    if ranks.first:
+        folder.write_config(config)
+        folder.write_json_atomic("plan.json", plan.to_json())
+    _require_shared(folder, ranks)
     initial = None if config.train.warm_start is None else load_initial(Path(config.train.warm_start))
-    with Stages(console, signals) as stages:
-        assembly = assemble(config, stages, settle=partial(_settle_data, folder, initial))
+    assembly = _assembled(folder, config, initial, console, signals, ranks)
     model = build_model(assembly) if initial is None else warm_started(assembly, initial)
     settings = train_settings(assembly)
-    folder.write_json_atomic("param_groups.json", parameter_groups_table(model, settings))
-    result = fit(model, assembly, settings, folder, console, signals)
+    if ranks.first:
+        folder.write_json_atomic("param_groups.json", parameter_groups_table(model, settings))
+    result = fit(model, assembly, settings, folder, console, signals, ranks)
+    ranks.part()
+    if ranks.first:
+        _finish(folder, config, assembly, settings, result, initial, console, signals)
+
+
+def _require_shared(folder: RunFolder, ranks: Ranks) -> None:
+    """Every rank reads what the first one writes."""
+    ranks.meet()
+    if not (folder.path / CONFIG).exists():
+        raise StorageError(
+            f"{folder.path}: expected the folder in which rank 0 has just written {CONFIG}, found none of it; run.dir "
+            "and data.cache must be on a file system that all machines of the training share"
+        )
+
+
+def _assembled(
+    folder: RunFolder, config: Config, initial: Bundle | None, console: Console, signals: StopSignals, ranks: Ranks
+) -> Assembly:
+    """The data of the run: what is kept in files is made by the first rank, and read by the others."""
+
+    def poll() -> None:
+        signals.raise_if_received("while waiting for rank 0", saved="what is finished is kept")
+
+    def in_turn(work: Callable[[], T]) -> T:
+        return ranks.first_then_others(work, poll)
+
+    def settle(store: Store, split: Split) -> Path:
+        # The others compare with what the first one has just written down.
+        begun = folder.checkpoints.exists() or not ranks.first
+        weights = None if initial is None else initial.fingerprint
+        settle_data(folder.path, store, split, begun=begun, initial_weights=weights)
+        return folder.path / NORMALIZER
+
+    with Stages(console, signals) as stages:
+
+        def report(name: str, share: float) -> None:
+            stages(name, share)
+            ranks.beat()
+
+        return assemble(config, report, settle=settle, in_turn=in_turn)
+
+
+def _finish(
+    folder: RunFolder,
+    config: Config,
+    assembly: Assembly,
+    settings: TrainSettings,
+    result: FitResult,
+    initial: Bundle | None,
+    console: Console,
+    signals: StopSignals,
+) -> None:
+    """Bundle, evaluation and report of a training."""
     blend = trained_blend(folder.path, assembly, result.model, console, signals)
     write_bundle(
         folder.path / BUNDLE,
@@ -107,12 +185,6 @@ def _train_in(folder: RunFolder, config: Config, plan: RunPlan, console: Console
         evaluations = score_and_measure(folder.path, assembly, result.model, stages, made_from, blend)
         reference_of_run(folder.path, assembly, stages)
         write_report(folder.path, assembly, evaluations["test"], stages)
-
-
-def _settle_data(folder: RunFolder, initial: Bundle | None, store: Store, split: Split) -> Path:
-    weights = None if initial is None else initial.fingerprint
-    settle_data(folder.path, store, split, begun=folder.checkpoints.exists(), initial_weights=weights)
-    return folder.path / NORMALIZER
 
 
 def _made_from(folder: RunFolder, config: Config) -> str:

@@ -73,7 +73,7 @@ def save_checkpoint(folder: Path, state: TrainingState, keep: int | None = 2) ->
     Raises NonFiniteError where a tensor holds NaN or infinity (nothing is written), StorageError where
     the disk fails; either way the earlier checkpoints stay.
     """
-    _require_finite(state)
+    require_finite(state)
     target = folder / state.name
     temporary = folder / f".{state.name}.tmp"
     try:
@@ -129,6 +129,11 @@ def load_newest(
     return None
 
 
+def load_named(folder: Path, name: str) -> TrainingState:
+    """The checkpoint that another process found to be intact. Raises StorageError where it cannot be read here."""
+    return _read(folder / name)
+
+
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """Named tensors of one file of a checkpoint. Raises StorageError where it cannot be read."""
     try:
@@ -158,7 +163,8 @@ def _set_aside(path: Path) -> None:
         raise StorageError(f"{path}: cannot set the damaged checkpoint aside: {error}; mend its permissions") from error
 
 
-def _require_finite(state: TrainingState) -> None:
+def require_finite(state: TrainingState) -> None:
+    """Raises NonFiniteError that names the first tensor with NaN or infinity."""
     for kind, tensors in (("weight", state.model), ("optimizer state", state.optimizer), ("EMA weight", state.ema)):
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):

@@ -1,6 +1,8 @@
 """Who runs steps and validations, and what happens when memory runs out."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import NoReturn, Protocol, TypeVar
 
@@ -22,10 +24,11 @@ from atft_gat_fan.training.out_of_memory import (
     free_memory,
     kept_kernels,
 )
+from atft_gat_fan.training.ranks import at_once
 from atft_gat_fan.training.relief import Relief, Work, more_relief
 from atft_gat_fan.training.settings import TrainSettings
 from atft_gat_fan.training.step import StepReport, TrainStep, UpdateLostError
-from atft_gat_fan.training.validation_pass import BatchScores, Scorer, ValidationScores, evaluating, score_days
+from atft_gat_fan.training.validation_pass import BatchScores, Scorer, ValidationScores, evaluating, score_rounds
 from atft_gat_fan.types import DayBatch, RandomKey
 
 T = TypeVar("T")
@@ -62,13 +65,19 @@ class Executor(Protocol):
         ...
 
     def score(self, model: ATFT_GAT_FAN, batches: Iterable[DayBatch]) -> ValidationScores:
-        """Scores over the days of `batches`. The model keeps its mode. Raises MemoryLimitError."""
+        """Scores over the days of `batches`, those of every other rank's included. The model keeps its mode.
+
+        With several ranks, `batches` are this rank's of `shares.whole_blocks`. Raises MemoryLimitError.
+        """
         ...
 
     def predict(
         self, model: ATFT_GAT_FAN, batch: DayBatch, key: RandomKey | None = None
     ) -> Float[Tensor, "days stocks horizons"]:
-        """Point forecasts in float32 by the model in its mode, without gradients. Raises MemoryLimitError."""
+        """Point forecasts in float32 by the model in its mode, without gradients. Raises MemoryLimitError.
+
+        Every rank is to ask for them at the same time, each for a batch of its own.
+        """
         ...
 
 
@@ -89,7 +98,7 @@ class Computing:
     """Pieces of work that can run out of memory, and be done again."""
 
     def __init__(self, train_step: TrainStep) -> None:
-        self.train_step, self.device = train_step, train_step.device
+        self.train_step, self.device, self.ranks = train_step, train_step.device, train_step.ranks
         self._scorer = Scorer(
             train_step.objective, self.device, train_step.to_device, autocast=lambda: train_step.autocast()
         )
@@ -125,16 +134,23 @@ class PlainExecutor:
         return self._or_fail(read)
 
     def rehearse(self, batches: Sequence[DayBatch]) -> None:
-        self._or_fail(lambda: self._computing.train_step.rehearse(batches))
+        self._together(lambda: self._computing.train_step.rehearse(batches))
 
     def score(self, model: ATFT_GAT_FAN, batches: Iterable[DayBatch]) -> ValidationScores:
+        def scores(batches: Sequence[DayBatch]) -> list[BatchScores]:
+            return [self._computing.score(model, batch) for batch in batches]
+
+        ranks = self._computing.ranks
         with evaluating(model):
-            return score_days(self._or_fail(partial(self._computing.score, model, batch)) for batch in batches)
+            return score_rounds((self._together(partial(scores, batch)) for batch in ranks.rounds(batches)), ranks)
 
     def predict(
         self, model: ATFT_GAT_FAN, batch: DayBatch, key: RandomKey | None = None
     ) -> Float[Tensor, "days stocks horizons"]:
-        return self._or_fail(lambda: self._computing.predict(model, key, batch))
+        return self._together(lambda: self._computing.predict(model, key, batch))
+
+    def _together(self, work: Callable[[], T]) -> T:
+        return self._or_fail(lambda: self._computing.ranks.together(work))
 
     def _or_fail(self, work: Callable[[], T]) -> T:
         result = attempt(work)
@@ -169,6 +185,7 @@ class RobustExecutor:
         self, computing: Computing, ema: EmaTeacher | None, settings: TrainSettings, on_relief: OnRelief
     ) -> None:
         self._computing, self._ema, self._settings, self._on_relief = computing, ema, settings, on_relief
+        self._ranks = computing.ranks
         self._autocast = computing.train_step.autocast
         self.relief = Relief()
         self._step = 0
@@ -187,10 +204,15 @@ class RobustExecutor:
     def train(self, batches: Sequence[DayBatch], step: int) -> StepReport:
         self._step = step
         train_step = self._computing.train_step
+        lost: str | None = None
         try:
-            return self._until_it_fits(lambda pieces: train_step(pieces, step), train_step.model, batches)
+            # The ranks agree within the step.
+            report = self._until_it_fits(lambda pieces: train_step(pieces, step), train_step.model, batches, at_once)
         except UpdateLostError as error:
             lost = str(error)
+        if not self._ranks.any(lost is not None):
+            return report
+        lost = lost or "memory ran out on another rank"
         self._grow(RanOut(lost), train_step.model, batches, in_update=True)
         raise UpdateLostError(lost)
 
@@ -209,14 +231,16 @@ class RobustExecutor:
 
     def rehearse(self, batches: Sequence[DayBatch]) -> None:
         train_step = self._computing.train_step
-        self._until_it_fits(train_step.rehearse, train_step.model, batches)
+        self._until_it_fits(train_step.rehearse, train_step.model, batches, self._ranks.together)
 
     def score(self, model: ATFT_GAT_FAN, batches: Iterable[DayBatch]) -> ValidationScores:
         def scores(pieces: Sequence[DayBatch]) -> list[BatchScores]:
             return [self._computing.score(model, piece) for piece in pieces]
 
+        ranks = self._ranks
         with evaluating(model):
-            return score_days(part for batch in batches for part in self._until_it_fits(scores, model, [batch]))
+            rounds = (self._until_it_fits(scores, model, batch, ranks.together) for batch in ranks.rounds(batches))
+            return score_rounds(rounds, ranks)
 
     def predict(
         self, model: ATFT_GAT_FAN, batch: DayBatch, key: RandomKey | None = None
@@ -224,14 +248,21 @@ class RobustExecutor:
         def predictions(pieces: Sequence[DayBatch]) -> Tensor:
             return torch.cat([self._computing.predict(model, key, piece) for piece in pieces])
 
-        return self._until_it_fits(predictions, model, [batch])
+        return self._until_it_fits(predictions, model, [batch], self._ranks.together)
 
     def _until_it_fits(
-        self, work: Callable[[Sequence[DayBatch]], T], model: ATFT_GAT_FAN, batches: Sequence[DayBatch]
+        self,
+        work: Callable[[Sequence[DayBatch]], T],
+        model: ATFT_GAT_FAN,
+        batches: Sequence[DayBatch],
+        agreed: Callable[[Callable[[], T]], T],
     ) -> T:
-        """What `work` makes of the batches, in pieces; each attempt begins with nothing of the last one left."""
+        """What `work` makes of the batches, in pieces; each attempt begins with nothing of the last one left.
+
+        `agreed` runs an attempt so that all ranks come out of it alike: then all take the same relief, and try again.
+        """
         while True:
-            result = attempt(lambda: self._relieved(work, model, batches))
+            result = attempt(lambda: agreed(lambda: self._relieved(work, model, batches)))
             if not isinstance(result, RanOut):
                 return result
             self._grow(result, model, batches)
@@ -253,11 +284,21 @@ class RobustExecutor:
     ) -> None:
         """Take the next rung. Raises MemoryLimitError on the last one."""
         free_memory()
-        relief = more_relief(self.relief, self._work(ran_out, model, batches), self._step, in_update=in_update)
+        work = self._work_of_all(self._work(ran_out, model, batches) if batches else None)
+        relief = more_relief(self.relief, work, self._step, in_update=in_update)
         if relief is None:
             self._give_up(ran_out, model, batches)
         self.restore(relief)
         self._on_relief(relief, ran_out.message)
+
+    def _work_of_all(self, own: Work | None) -> Work:
+        """The largest of what the ranks were at, so that one of them growing is all of them growing the same way."""
+        if self._ranks.alone:
+            assert own is not None, "memory ran out over no batches"
+            return own
+        told = map(json.loads, self._ranks.gather(json.dumps(None if own is None else asdict(own))))
+        works = [values for values in told if values is not None]
+        return Work(**{name: max(values[name] for values in works) for name in works[0]})
 
     def _work(self, ran_out: RanOut, model: ATFT_GAT_FAN, batches: Sequence[DayBatch]) -> Work:
         settings, spec, device = self._settings, model.spec, self._computing.device
@@ -277,6 +318,8 @@ class RobustExecutor:
         )
 
     def _give_up(self, ran_out: RanOut, model: ATFT_GAT_FAN, batches: Sequence[DayBatch]) -> NoReturn:
+        if not batches:
+            raise MemoryLimitError(f"expected this training to fit in memory, found that {ran_out.message}")
         device = self._computing.device
         day = self._computing.train_step.to_device(
             max(batches, key=lambda batch: batch.num_stocks).pieces(1)[0], device

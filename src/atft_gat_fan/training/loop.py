@@ -1,6 +1,7 @@
 """The training loop's door: resume what is there, train to the end, hand back the best weights."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from torch import Tensor
@@ -8,14 +9,16 @@ from torch import Tensor
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.signals import StopSignals
-from atft_gat_fan.training.checkpoint import TrainingState, load_newest
+from atft_gat_fan.training.checkpoint import TrainingState
 from atft_gat_fan.training.compilation import decide_compile
 from atft_gat_fan.training.history import EpochRecord, History
 from atft_gat_fan.training.loggers import open_logger
 from atft_gat_fan.training.progress import make_display
+from atft_gat_fan.training.ranks import Ranks
 from atft_gat_fan.training.relief import Relief
 from atft_gat_fan.training.resources import peak_rss_bytes
 from atft_gat_fan.training.run_folder import RunFolder
+from atft_gat_fan.training.saving import fingerprint, newest_of_all
 from atft_gat_fan.training.schedule import Schedule
 from atft_gat_fan.training.session import Session
 from atft_gat_fan.training.settings import TrainSettings
@@ -58,10 +61,15 @@ def fit(
     folder: RunFolder,
     console: Console,
     signals: StopSignals,
+    ranks: Ranks | None = None,
 ) -> FitResult:
     """Train, resuming from the newest checkpoint in the folder, and leave the best weights in the model.
 
     `signals`, opened by the caller, are heeded after each step and each scored validation block.
+
+    With several `ranks`, all of them call this with the same arguments, and come to the same result; rank 0 alone holds
+    the folder, logs and shows. Settings, data and weights that are not the same on all raise ConfigError, a rank that
+    is lost RankError.
 
     Same machine, settings, data and initial weights: the same bits, however often the run was killed
     and started again. Raises InterruptedRunError after one of `signals` (state saved), NonFiniteError when
@@ -69,30 +77,54 @@ def fit(
     or none can be read, ConfigError when the folder's checkpoint belongs to another configuration, DataError
     without days to train on.
     """
+    ranks = Ranks() if ranks is None else ranks
+    _require_alike(ranks, settings, model)
     damage: list[str] = []
-    state = load_newest(folder.checkpoints, damage.append)
+    state = newest_of_all(folder.checkpoints, ranks, damage.append)
     if state is not None:
         _check_origin(state, settings, folder)
     schedule = Schedule(settings.scheduler, planned_steps(data, settings), settings.warmup_steps)
     resumed_step = 0 if state is None else state.step
     with (
         make_display(console, schedule.planned_steps, resumed_step) as display,
-        open_logger(settings, folder, resumed_step, display.message) as logger,
+        open_logger(_logged(settings, ranks), folder, resumed_step, display.message) as logger,
     ):
-        model.compiled = decide_compile(
+        compiled = decide_compile(
             settings,
             schedule.planned_steps,
             recorded=None if state is None else state.progress["compiled"],
             message=display.message,
         )
-        session = Session(model, data, settings, folder, schedule, signals, display, logger)
+        model.compiled = ranks.every(compiled)
+        session = Session(model, data, settings, folder, schedule, signals, display, logger, ranks)
         session.start(state, damage)
         raw = session.run()
         result = _sum_up(model, session.history, settings, raw)
         logger.log("finish", result.steps, reason=result.reason, best_step=result.best_step, seconds=result.seconds)
     # A signal during the last save: all is stored, but the caller must not begin its next work.
+    ranks.share_stop(signals)
     signals.raise_if_received(f"after step {result.steps}, the last one")
     return result
+
+
+def _require_alike(ranks: Ranks, settings: TrainSettings, model: ATFT_GAT_FAN) -> None:
+    """Ranks that were started or fed differently would train something else together."""
+    if ranks.alone:
+        return
+    own = {"configuration": settings.digest, "data": settings.data, "initial weights": fingerprint(model)}
+    first, *others = map(json.loads, ranks.gather(json.dumps(own)))
+    different = [
+        f"rank {rank}: {what}" for rank, other in enumerate(others, 1) for what in first if other[what] != first[what]
+    ]
+    if different:
+        raise ConfigError(
+            f"expected what rank 0 trains on every rank, found other ({'; '.join(different)}); start all of them with "
+            "the same command and installation, and the same data"
+        )
+
+
+def _logged(settings: TrainSettings, ranks: Ranks) -> TrainSettings:
+    return settings if ranks.first else replace(settings, loggers=())
 
 
 def _check_origin(state: TrainingState, settings: TrainSettings, folder: RunFolder) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from omegaconf import OmegaConf
 
@@ -62,34 +62,42 @@ class RunFolder:
 
     The lock dies with the process, so a killed run never blocks its successor. Raises StorageError
     where the folder cannot be made or written, or another process holds it.
+
+    With `hold=False` it is neither made nor locked, for a process that only reads there, beside the one that holds it.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, hold: bool = True) -> None:
         self.path = Path(path)
+        self._lock: IO[str] | None = None
+        if hold:
+            self._lock = self._locked()
+
+    def _locked(self) -> IO[str]:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             # A link would have something else than the lock overwritten.
-            self._lock = os.fdopen(os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
+            lock = os.fdopen(os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
         except OSError as error:
             raise StorageError(
                 f"{self.path}: expected a writable run folder, found {error.strerror}; choose another run.dir"
             ) from error
         try:
             # flock, not lockf: it also refuses a second holder inside the same process.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "another process"
-            self._lock.close()
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            lock.close()
             raise StorageError(
                 f"{self.path}: expected a free run folder, found it in use by {holder}; "
                 "wait for that run, stop it, or choose another run.dir"
             ) from error
         # On a full disk the lock holds all the same, and the run's own files will tell of the disk.
         with suppress(OSError):
-            self._lock.seek(0)
-            self._lock.truncate()
-            os.write(self._lock.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
+            lock.seek(0)
+            lock.truncate()
+            os.write(lock.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
+        return lock
 
     @property
     def checkpoints(self) -> Path:
@@ -159,7 +167,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Let go of the folder. The lock file stays: deleting it would let two processes lock two files of one name."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def __enter__(self) -> "RunFolder":
         return self

@@ -1,10 +1,14 @@
-"""Where and how precisely to compute: Lightning Fabric, set up for one device."""
+"""Where and how precisely to compute: Lightning Fabric, set up for the one device of this process.
+
+What several processes have in common is `Ranks`: Fabric's own strategies bind it to the `forward` of a wrapped module.
+"""
 
 from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision, Precision
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.training.settings import TrainSettings
@@ -36,4 +40,8 @@ def make_runtime(settings: TrainSettings) -> Runtime:
         precision = MixedPrecision("bf16-mixed", device)
     elif settings.amp == "fp16":
         precision = MixedPrecision("16-mixed", device, scaler)
-    return Runtime(Fabric(accelerator=device, devices=1, plugins=precision), scaler)
+    # Of the GPUs, the current one, which each rank has chosen for itself. An environment of its own, because under
+    # torchrun Fabric would want to be told of the other ranks.
+    devices = [torch.cuda.current_device()] if device == "cuda" else 1
+    fabric = Fabric(accelerator=device, devices=devices, plugins=[precision, LightningEnvironment()])
+    return Runtime(fabric, scaler)

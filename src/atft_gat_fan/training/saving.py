@@ -1,15 +1,26 @@
 """The state of a training as checkpoints: taken from its parts, and given back to them."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 
-from atft_gat_fan.errors import StorageError
-from atft_gat_fan.training.checkpoint import TrainingState, load_newest, save_checkpoint
+from atft_gat_fan.errors import AtftError, StorageError
+from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.training.checkpoint import (
+    DamagedCheckpointError,
+    TrainingState,
+    load_named,
+    load_newest,
+    require_finite,
+    save_checkpoint,
+)
 from atft_gat_fan.training.history import History
 from atft_gat_fan.training.optim import load_optimizer_tensors, optimizer_tensors
+from atft_gat_fan.training.ranks import Ranks
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.training.runtime import Runtime
 from atft_gat_fan.training.settings import TrainSettings
@@ -17,19 +28,29 @@ from atft_gat_fan.training.weights import Weights
 
 
 class Saves:
-    """Checkpoints of one training, in its folder. Reads and writes its parts, decides nothing."""
+    """Checkpoints of one training, in its folder. Reads and writes its parts, decides nothing.
+
+    Of several ranks the first writes; nothing in a checkpoint depends on how many there are.
+    """
 
     def __init__(
-        self, settings: TrainSettings, folder: RunFolder, runtime: Runtime, weights: Weights, optimizer: Optimizer
+        self,
+        settings: TrainSettings,
+        folder: RunFolder,
+        runtime: Runtime,
+        weights: Weights,
+        optimizer: Optimizer,
+        ranks: Ranks,
     ) -> None:
         self._settings, self._folder, self._scaler = settings, folder, runtime.scaler
-        self._weights, self._optimizer = weights, optimizer
+        self._weights, self._optimizer, self._ranks = weights, optimizer, ranks
 
     def save(self, history: History) -> Path:
         """Write a checkpoint; the older ones beyond those to keep are deleted once it is verified.
 
         Not while steps are being skipped for numbers that are not finite: what training may have to go back to stays.
-        Raises NonFiniteError, StorageError: then nothing has changed.
+        Raises NonFiniteError, StorageError: then nothing has changed. With several ranks, AtftError where their
+        weights are no longer the same.
         """
         weights = self._weights
         state = TrainingState(
@@ -44,9 +65,27 @@ class Saves:
             best_raw=weights.best_raw,
         )
         keep = None if history.non_finite_in_row else self._settings.keep_checkpoints
-        path = save_checkpoint(self._folder.checkpoints, state, keep)
+        require_finite(state)  # on every rank alike, before one of them waits for the others
+        self._require_equal_weights(state)
+        if self._ranks.first:
+            save_checkpoint(self._folder.checkpoints, state, keep)
+        self._ranks.meet()  # the others go on when it is there
+        path = self._folder.checkpoints / state.name
         weights.saved(path)
         return path
+
+    def _require_equal_weights(self, state: TrainingState) -> None:
+        """Equal updates of equal weights are all that keeps the ranks' weights equal."""
+        if self._ranks.alone:
+            return
+        digests = self._ranks.gather(fingerprint(self._weights.trained))
+        other = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+        if other:
+            raise AtftError(
+                f"expected the weights of rank 0 on every rank after step {state.step}, found others on "
+                f"{', '.join(f'rank {rank}' for rank in other)}: they compute differently. The checkpoints from before "
+                "are kept; start it again on machines of one kind, with one installation"
+            )
 
     def sound(self, warn: Callable[[str], None]) -> TrainingState:
         """The newest checkpoint from before steps were skipped for numbers that are not finite."""
@@ -54,7 +93,7 @@ class Saves:
         def is_sound(state: TrainingState) -> bool:
             return History.from_json(state.progress["history"]).non_finite_in_row == 0
 
-        state = load_newest(self._folder.checkpoints, warn, is_sound)
+        state = newest_of_all(self._folder.checkpoints, self._ranks, warn, is_sound)
         assert state is not None, "a training begins with a checkpoint"
         return state
 
@@ -83,3 +122,32 @@ class Saves:
             "history": history.to_json(),
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
         }
+
+
+def newest_of_all(
+    folder: Path,
+    ranks: Ranks,
+    warn: Callable[[str], None],
+    wanted: Callable[[TrainingState], bool] = lambda state: True,
+) -> TrainingState | None:
+    """`load_newest` as rank 0 finds it, on all ranks; it alone sets damaged ones aside. Raises as that does."""
+    state = load_newest(folder, warn, wanted) if ranks.first else None
+    name = ranks.tell("" if state is None else state.name)
+    if ranks.first or not name:
+        return state
+    try:
+        return load_named(folder, name)
+    except DamagedCheckpointError as error:
+        raise StorageError(
+            f"{folder}: expected the checkpoint {name} that rank 0 goes on from, found: {error}; run.dir must be on a "
+            "file system that all machines of the training share"
+        ) from error
+
+
+def fingerprint(model: ATFT_GAT_FAN) -> str:
+    """SHA-256 of the weights."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

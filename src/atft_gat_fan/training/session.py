@@ -1,12 +1,15 @@
-"""One process's part of a training: epochs, validation, early stopping, checkpoints; resumable to the same bits.
+"""One session's part of a training: epochs, validation, early stopping, checkpoints; resumable to the same bits.
 
 Nothing is random here. The order of the data is a function of seed and epoch, dropout one of seed,
 step, day and layer; so weights, their average, optimizer state and `History` are all there is to save.
+
+Several ranks run the same session, each on its share of the days. All that is decided here is decided by what they have
+agreed on, so they agree on nothing more than: each step, what stopped one of them, and that a checkpoint is there.
 """
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -27,6 +30,7 @@ from atft_gat_fan.training.loggers import Logger
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import build_optimizer, schedule_learning_rates
 from atft_gat_fan.training.progress import ProgressDisplay
+from atft_gat_fan.training.ranks import Ranks
 from atft_gat_fan.training.relief import Relief
 from atft_gat_fan.training.resources import peak_rss_bytes
 from atft_gat_fan.training.run_folder import RunFolder
@@ -34,6 +38,7 @@ from atft_gat_fan.training.runtime import make_runtime
 from atft_gat_fan.training.saving import Saves
 from atft_gat_fan.training.schedule import Schedule
 from atft_gat_fan.training.settings import TrainSettings
+from atft_gat_fan.training.shares import BlockPart, step_share, whole_blocks
 from atft_gat_fan.training.step import StepReport, TrainStep, UpdateLostError
 from atft_gat_fan.training.temperature import TemperatureSchedule
 from atft_gat_fan.training.training_data import TrainingData, step_groups
@@ -68,9 +73,11 @@ class Session:
         signals: StopSignals,
         display: ProgressDisplay,
         logger: Logger,
+        ranks: Ranks,
     ) -> None:
         self._model, self._data, self._settings, self._folder = model, data, settings, folder
         self._schedule, self._signals, self._display, self._logger = schedule, signals, display, logger
+        self._ranks = ranks
         self._runtime = make_runtime(settings)
         # Fabric's wrapper is left aside: it moves the model in place, and our state-dict keys are the model's own.
         self._runtime.fabric.setup_module(model)
@@ -86,15 +93,17 @@ class Session:
             to_device=data.to_device,
             applied=self._weights.stepped,
             poll=signals.poll,
+            ranks=ranks,
         )
         self._executor = make_executor(settings, train_step, ema=self._weights.ema, on_relief=self._relieved)
-        self._saves = Saves(settings, folder, self._runtime, self._weights, self._optimizer)
+        self._saves = Saves(settings, folder, self._runtime, self._weights, self._optimizer, ranks)
         self._watch = Watch(settings, self._runtime, self._optimizer, self._weights, self._executor)
         self._temperature = TemperatureSchedule(settings.temperature, schedule.planned_steps)
         self.history = History()
         self._cadence = Cadence(settings.checkpoint_every)
         self._save_due = False
         self._begun = False
+        self._probed = ranks.first
         self._started = time.monotonic()
         self._earlier_seconds = 0.0
 
@@ -117,6 +126,7 @@ class Session:
             planned_steps=self._schedule.planned_steps,
             warmup_steps=self._schedule.effective_warmup,
             device=str(self._runtime.fabric.device),
+            **({} if self._ranks.alone else {"ranks": self._ranks.size}),
             resumed_from=None if state is None else state.step,
         )
         for message in damage:
@@ -164,6 +174,7 @@ class Session:
         return back
 
     def _save_and_stop(self) -> None:
+        self._ranks.share_stop(self._signals)
         try:
             self._save()
         except _DivergedError as error:
@@ -175,8 +186,9 @@ class Session:
         self._display.message("compiling the network: up to some minutes the first time, less once it is cached")
         began = time.monotonic()
         first, *_ = step_groups(self._data, self._settings, epoch=0)[0]
-        self._executor.rehearse(list(self._batches([first])))
-        self._executor.score(self._weights.evaluated, self._batches(self._data.valid_blocks()[:1]))
+        self._executor.rehearse(list(self._batches(self._share([first]))))
+        valid = whole_blocks(self._data.valid_blocks()[: self._ranks.size], self._ranks.rank, self._ranks.size)
+        self._executor.score(self._weights.evaluated, self._batches(valid))
         self._log("compile", seconds=time.monotonic() - began)
 
     def _train_epoch(self) -> None:
@@ -184,31 +196,44 @@ class Session:
         history = self.history
         groups = step_groups(self._data, self._settings, history.epoch)
         last = min(len(groups), history.position + self._schedule.planned_steps - history.step)
-        blocks = [block for group in groups[history.position : last] for block in group]
-        stream = self._batches(blocks)
+        shares = {position: self._share(groups[position]) for position in range(history.position, last)}
+        stream = self._batches([part for share in shares.values() for part in share])
         while history.position < last:
-            self._signals.poll()
+            if self._ranks.alone:  # else in the step, whose first agreement it becomes
+                self._signals.poll()
             began = time.perf_counter()
             schedule_learning_rates(self._optimizer, self._schedule(history.step) * history.lr_factor)
             self._set_temperature(self._model, self._temperature(history.step))
-            batches = list(islice(stream, len(groups[history.position])))
+            blocks = groups[history.position]
+            batches = list(islice(stream, len(shares[history.position])))
             report = self._executor.train(batches, history.step)
             history.train_seconds += time.perf_counter() - began
             history.position += 1
             history.step += 1
-            self._account(report, batches)
+            self._account(report, batches, blocks)
             if history.step % self._settings.log_every == 0:
                 self._log_step(report)
             # The epoch's last step is saved after its validation; while steps are skipped, nothing new is to be saved.
-            due = self._save_due or self._cadence.due(history.step)
+            due = self._save_due or self._due()
             if due and history.position < last and not history.non_finite_in_row:
                 self._save()
 
-    def _batches(self, blocks: Sequence[tuple[int, int]]) -> Iterator[DayBatch]:
-        tasks = [partial(self._executor.load, partial(self._data.batch, *block)) for block in blocks]
-        return prefetch(tasks, self._settings.num_workers)
+    def _due(self) -> bool:
+        """Whether a checkpoint is due; by the clock, where minutes are counted, of rank 0."""
+        due = self._cadence.due(self.history.step)
+        by_clock = isinstance(self._settings.checkpoint_every, str)
+        return self._ranks.any(due and self._ranks.first) if by_clock else due
 
-    def _account(self, report: StepReport, batches: Sequence[DayBatch]) -> None:
+    def _share(self, blocks: Sequence[tuple[int, int]]) -> list[BlockPart]:
+        return step_share(blocks, self._ranks.rank, self._ranks.size)
+
+    def _batches(self, parts: Sequence[BlockPart]) -> Iterator[DayBatch]:
+        return prefetch([partial(self._load, part) for part in parts], self._settings.num_workers)
+
+    def _load(self, part: BlockPart) -> DayBatch:
+        return part.of(self._executor.load(partial(self._data.batch, part.first, part.count)))
+
+    def _account(self, report: StepReport, batches: Sequence[DayBatch], blocks: Sequence[tuple[int, int]]) -> None:
         """Count the step. Too many non-finite ones in a row send training back, or end it."""
         history = self.history
         history.samples += report.samples
@@ -225,13 +250,24 @@ class Session:
         self._warn(f"step {history.step} skipped: loss {report.loss}, gradient norm {report.grad_norm}")
         if history.non_finite_in_row == self._settings.max_skipped_steps:
             first = history.step - self._settings.max_skipped_steps + 1
-            self._diverged(f"loss or gradients were not finite in steps {first} to {history.step}", batches, report)
+            seen = batches if self._ranks.alone else self._batches(whole_blocks(blocks))
+            self._diverged(f"loss or gradients were not finite in steps {first} to {history.step}", seen, report)
 
-    def _diverged(self, what: str, batches: Sequence[DayBatch] = (), report: StepReport | None = None) -> NoReturn:
+    def _diverged(self, what: str, batches: Iterable[DayBatch] = (), report: StepReport | None = None) -> NoReturn:
         """Raises _DivergedError as long as training may go back, then NonFiniteError."""
         history, settings = self.history, self._settings
         if history.rollbacks < settings.max_rollbacks:
             raise _DivergedError(what)
+        where = self._debug_bundle(what, batches, report) if self._ranks.first else "rank 0 writes what it saw"
+        raise NonFiniteError(
+            f"{what}, after going back to a checkpoint {history.rollbacks} times; {where}; the checkpoints are kept: "
+            "lower optimizer.lr or optimizer.clip_norm, or check the data of these days, and start over with "
+            "run.fresh=true"
+        )
+
+    def _debug_bundle(self, what: str, batches: Iterable[DayBatch], report: StepReport | None) -> str:
+        """Write what the last step saw; where it is, in words."""
+        history, settings = self.history, self._settings
         device = self._runtime.fabric.device
         try:
             bundle = write_debug_bundle(
@@ -247,14 +283,9 @@ class Session:
                     "last_step": None if report is None else asdict(report),
                 },
             )
-            where = f"what the last step saw is in {bundle}"
         except OSError as error:
-            where = f"what the last step saw could not be written ({error})"
-        raise NonFiniteError(
-            f"{what}, after going back to a checkpoint {history.rollbacks} times; {where}; the checkpoints are kept: "
-            "lower optimizer.lr or optimizer.clip_norm, or check the data of these days, and start over with "
-            "run.fresh=true"
-        )
+            return f"what the last step saw could not be written ({error})"
+        return f"what the last step saw is in {bundle}"
 
     def _go_back(self, back: _Back) -> None:
         """Bring back the newest sound checkpoint, and remember in a new one that training went back."""
@@ -280,7 +311,12 @@ class Session:
         """Score the validation days, close the epoch, and decide whether training is over."""
         history, settings = self.history, self._settings
         self._set_temperature(self._weights.evaluated, self._temperature.final)
-        batches = map(self._watch.seen, self._batches(self._data.valid_blocks()))
+        blocks = self._data.valid_blocks()
+        if not self._probed:  # every rank looks at the batch that rank 0 meets first
+            (probe,) = self._batches(whole_blocks(blocks[:1]))
+            self._watch.seen(probe)
+            self._probed = True
+        batches = map(self._watch.seen, self._batches(whole_blocks(blocks, self._ranks.rank, self._ranks.size)))
         scores = self._executor.score(self._weights.evaluated, batches)
         rank_ic = scores.rank_ic if math.isfinite(scores.rank_ic) else None
         best = history.stopping.update(rank_ic, history.step, settings.smoothing)

@@ -12,6 +12,7 @@ from atft_gat_fan.config.schema import Config
 # What may differ between a killed run and the one that resumes it: where and how it runs, not what is trained.
 NOT_IN_DIGEST: dict[str, Any] = {
     "run": True,
+    "distributed": True,
     "evaluation": True,
     "validation": True,
     "monitor": True,

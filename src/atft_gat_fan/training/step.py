@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.training.gradient_sum import GradientSum
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import gradient_norms
 from atft_gat_fan.training.out_of_memory import RanOut, attempt, kept_kernels
+from atft_gat_fan.training.ranks import NUM_SIGNS, Ranks, Trouble, heed, signs_of, tried
 from atft_gat_fan.training.runtime import Runtime
 from atft_gat_fan.types import DayBatch, RandomKey
 
@@ -52,6 +54,10 @@ class TrainStep:
     `applied` is called after each update, as a part of it; `poll` before every forward and every backward
     pass, to raise what should end the step. Whatever is raised before clipping leaves weights, optimizer and
     scaler as they were, without gradients; `UpdateLostError` follows where memory runs out later.
+
+    With several `ranks` the pieces are this rank's share of the step, which may be none: label counts are summed before
+    the first forward pass and gradients after the last backward pass, so that every rank makes the same update, and the
+    report is of the whole step. A stop request, or memory that runs out, of one rank is raised on all of them.
     """
 
     def __init__(
@@ -66,7 +72,9 @@ class TrainStep:
         to_device: Callable[[DayBatch, torch.device], DayBatch] = DayBatch.to,
         applied: Callable[[], None] = lambda: None,
         poll: Callable[[], None] = lambda: None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = Ranks() if ranks is None else ranks
         self._fabric, self._scaler = runtime.fabric, runtime.scaler
         self.model, self.objective = model, objective
         self.device, self.to_device, self.poll = runtime.fabric.device, to_device, poll
@@ -80,6 +88,7 @@ class TrainStep:
         self._max_norm = math.inf if clip_norm is None else clip_norm
         self._applied = applied
         self._seed = seed
+        self._sum = None if self.ranks.alone else GradientSum(self.ranks, model, self.device)
 
     @property
     def update_one_by_one(self) -> bool:
@@ -93,9 +102,7 @@ class TrainStep:
 
     def __call__(self, pieces: Sequence[DayBatch], step: int) -> StepReport:
         """Train on the pieces of step `step` (the key of its dropout)."""
-        samples = sum(int(piece.present.sum()) for piece in pieces)
-        prepared = [self.objective.prepare(piece) for piece in pieces]
-        labelled_days = self.objective.labelled_days(prepared)
+        prepared, labelled_days, samples = self._counted(pieces)
         if not labelled_days.any():
             return StepReport("no_labels", math.nan, (math.nan,) * len(labelled_days), math.nan, samples)
         loss, by_horizon = self._gradients(prepared, labelled_days, step)
@@ -108,11 +115,41 @@ class TrainStep:
     def rehearse(self, pieces: Sequence[DayBatch]) -> None:
         """Compute all that a step on these pieces would, and change nothing: what is compiled is compiled then."""
         prepared = [self.objective.prepare(piece) for piece in pieces]
-        self._gradients(prepared, self.objective.labelled_days(prepared).clamp(min=1), step=0)
-        self._optimizer.zero_grad()
+        if prepared:
+            self._own_gradients(prepared, self.objective.labelled_days(prepared).clamp(min=1), step=0)
+            self._optimizer.zero_grad()
+
+    def _counted(self, pieces: Sequence[DayBatch]) -> tuple[list[DayBatch], Tensor, int]:
+        """The pieces as the loss sees them; labelled days by horizon and stock-windows, over all ranks."""
+
+        horizons = len(self.model.spec.horizons)
+
+        def count() -> tuple[list[DayBatch], Tensor, int]:
+            if not self.ranks.alone:
+                self.poll()
+            samples = sum(int(piece.present.sum()) for piece in pieces)
+            prepared = [self.objective.prepare(piece) for piece in pieces]
+            if not prepared:
+                return [], torch.zeros(horizons, dtype=torch.int64), 0
+            return prepared, self.objective.labelled_days(prepared), samples
+
+        if self.ranks.alone:
+            return count()
+        own = tried(count)
+        prepared, labelled_days, samples = ([], [0] * horizons, 0) if isinstance(own, Trouble) else own
+        counts = self.ranks.sum(torch.tensor([*labelled_days, samples, *map(int, signs_of(own))]))
+        stopped, ran_out = counts[-NUM_SIGNS:].tolist()
+        heed(stopped, ran_out, own)
+        return prepared, counts[:horizons], int(counts[horizons])
 
     def _gradients(self, pieces: Sequence[DayBatch], labelled_days: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Loss, and loss by horizon; the gradients are with the parameters, or, where anything is raised, gone."""
+        if self._sum is None:
+            return self._own_gradients(pieces, labelled_days, step)
+        return self._sum(tried(lambda: self._own_gradients(pieces, labelled_days, step)))
+
+    def _own_gradients(self, pieces: Sequence[DayBatch], labelled_days: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Those of this rank's pieces."""
         try:
             with kept_kernels():
                 return self._accumulate(pieces, labelled_days.to(self.device), step)

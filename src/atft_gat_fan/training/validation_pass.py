@@ -1,8 +1,10 @@
 """Scoring a split with the model as it is: evaluation mode, no gradients, every day once."""
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,8 @@ from torch import Tensor
 from atft_gat_fan.metrics.rank_ic import daily_rank_ic, mean
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.objective import Objective
+from atft_gat_fan.training.ranks import Ranks
+from atft_gat_fan.training.shares import in_order
 from atft_gat_fan.types import DayBatch
 
 
@@ -36,6 +40,15 @@ class BatchScores:
     loss_sum: Float[Tensor, " horizons"]
     labelled_days: Int[Tensor, " horizons"]
     rank_ic: Float64[np.ndarray, "days horizons"]
+
+    def to_json(self) -> list[Any]:
+        """Every bit of it: a float32 is a float64, and Python writes those in full."""
+        return [self.loss_sum.tolist(), self.labelled_days.tolist(), self.rank_ic.tolist()]
+
+    @classmethod
+    def from_json(cls, values: Sequence[Any]) -> "BatchScores":
+        loss_sum, labelled_days, rank_ic = values
+        return cls(torch.tensor(loss_sum), torch.tensor(labelled_days), np.array(rank_ic, np.float64))
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,19 @@ def score_days(parts: Iterable[BatchScores]) -> ValidationScores:
         rank_ic_by_horizon=tuple(mean(column) for column in rank_ic.T),
         loss_by_horizon=tuple((loss_sum / labelled_days).tolist()),
     )
+
+
+def score_rounds(rounds: Iterable[Sequence[BatchScores]], ranks: Ranks) -> ValidationScores:
+    """The scores of all days of all ranks, the same on each of them; `rounds` are this rank's of `whole_blocks`.
+
+    What is added up stands in the order of the blocks, and a block's part has the bits it has on one rank; so has the
+    sum.
+    """
+    if ranks.alone:
+        return score_days(part for parts in rounds for part in parts)
+    own = json.dumps([[part.to_json() for part in parts] for parts in rounds])
+    by_rank = [json.loads(told) for told in ranks.gather(own)]
+    return score_days(BatchScores.from_json(part) for parts in in_order(by_rank) for part in parts)
 
 
 @contextmanager

@@ -1,0 +1,17 @@
+"""Keys of one training on several processes, which `torchrun` starts."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from atft_gat_fan.config.section import Section
+
+
+class DistributedConfig(Section):
+    """One training on the processes that torchrun started, the days of each optimizer step divided over them."""
+
+    strategy: Literal["auto", "ddp"] = "auto"
+    """`auto`: on as many processes as torchrun started, alone without it; `ddp`: the same, but alone is an error. Each
+    process has all weights."""
+    timeout: Annotated[int, Field(ge=1, le=86_400)] = 600
+    """Seconds that a process waits for a sign of the others before it ends; longer than any single step or save."""
