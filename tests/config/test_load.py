@@ -186,7 +186,7 @@ def test_groups_sections_and_references() -> None:
         ("improvements.gat_temperature=0", "improvements.gat_temperature: expected greater than 0, found 0"),
         ("improvements=null", "improvements: expected a section with keys of its own, found null"),
         ("loss=huber", 'loss: expected a section with keys of its own, found "huber"'),
-        ("loss.type=l1", "loss.type: expected 'mse' or 'huber', found \"l1\""),
+        ("loss.type=l1", "loss.type: expected 'mse', 'huber', 'ic' or 'rank', found \"l1\""),
         ("loss.huber_delta=x", "loss.huber_delta: expected a valid number or a list or 'auto', found \"x\""),
         ("data.horizons=5", "data.horizons: expected a list, found 5"),
         ("data.horizons=[5,1]", "data.horizons: expected increasing, distinct horizons, got [5, 1]"),

@@ -90,18 +90,18 @@ class TinyMarket:
 def tiny_network(
     seed: int = 0, dropout: float = 0.1, quantiles: tuple[float, ...] = (), **spec_changes: Any
 ) -> ATFT_GAT_FAN:
-    spec = ModelSpec(
-        num_features=NUM_FEATURES,
-        horizons=HORIZONS,
-        window=WINDOW,
-        hidden_size=8,
-        variable_size=4,
-        num_heads=2,
-        gat_heads=2,
-        dropout=dropout,
-        quantiles=quantiles,
-        **spec_changes,
-    )
+    values: dict[str, Any] = {
+        "num_features": NUM_FEATURES,
+        "horizons": HORIZONS,
+        "window": WINDOW,
+        "hidden_size": 8,
+        "variable_size": 4,
+        "num_heads": 2,
+        "gat_heads": 2,
+        "dropout": dropout,
+        "quantiles": quantiles,
+    }
+    spec = ModelSpec(**{**values, **spec_changes})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return ATFT_GAT_FAN(spec)
