@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from atft_gat_fan.evaluation.blend import parts_apart
 from atft_gat_fan.evaluation.charts import VariablesOverTime
 from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, EvaluationData, evaluate
 from atft_gat_fan.evaluation.report import ReportInputs, build_report
@@ -202,3 +203,55 @@ def test_what_the_training_watched_is_drawn_and_nothing_else() -> None:
 def test_a_step_repeated_after_a_resumption_counts_once() -> None:
     stale = [{"event": "valid", "step": 80, "epoch": 2, "rank_ic": -0.9, "loss_1d": 9.0}]
     assert build_report(full_inputs(events=[*stale, *record()])) == build_report(full_inputs())
+
+
+def blended_inputs(*, days: int, network: float) -> ReportInputs:
+    rng = np.random.default_rng(1)
+    labels = rng.normal(scale=0.02, size=(60, 20, 2))
+    noisy = {name: labels + rng.normal(scale=0.05, size=labels.shape) for name in (MODEL, "blend:network", "ridge")}
+    evaluation = evaluate(
+        EvaluationData(
+            days=np.datetime64("2021-11-20") + np.arange(60),
+            codes=tuple(map(str, range(20))),
+            horizons=HORIZONS,
+            scores=noisy | {"blend:lightgbm": rng.normal(size=labels.shape)},
+            labels=labels,
+            present=np.ones((60, 20), dtype=bool),
+        ),
+        num_resamples=100,
+    )
+    known = [0.01, 0.03, 0.02] if days else [None] * 3
+    weight = {"network": network, "low": 0.5 if days else None, "high": 1.0 if days else None, "best": 1.0}
+    weights = {horizon: {**weight, "days": days, "rank_ic": known} for horizon in ("1d", "5d")}
+    return full_inputs(evaluation=parts_apart(evaluation), blend={"grid": [0.0, 0.5, 1.0], "weights": weights})
+
+
+def test_a_blend_stands_beside_its_parts_which_are_no_baselines() -> None:
+    inputs = blended_inputs(days=40, network=1.0)
+    metrics = inputs.evaluation.metrics
+    assert list(metrics["baselines"]) == list(metrics["versus"]) == ["ridge"]
+    assert list(metrics["blend"]) == ["network", "lightgbm", "versus"]
+    page = build_report(inputs)
+    section = page[page.index('id="blend"') : page.index('id="ranking"')]
+    assert "chosen on the validation days" in section
+    assert section.count("<svg") == 4
+    assert section.count(">the blend</th>") == 4, "a table a metric; there is no volume"
+    assert "blend:" not in page
+    assert "ridge" not in section
+    found = metrics["blend"]["versus"]["lightgbm"]["1d"]
+    assert found["mean"] == pytest.approx(metrics["rank_ic"]["1d"] - metrics["blend"]["lightgbm"]["rank_ic"]["1d"])
+    assert found["verdict"] == "beats"
+
+
+def test_equal_weights_are_said_to_be_equal() -> None:
+    page = build_report(blended_inputs(days=0, network=0.5))
+    section = page[page.index('id="blend"') : page.index('id="ranking"')]
+    assert "Both weigh the same" in section
+    assert "the weights are equal" in section
+    assert section.count("<svg") == 3
+
+
+def test_without_a_blend_there_is_no_such_section(page: str) -> None:
+    assert 'id="blend"' not in page
+    evaluation = small_evaluation()
+    assert parts_apart(evaluation) is evaluation

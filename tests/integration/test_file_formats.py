@@ -99,7 +99,8 @@ def test_every_file_of_a_run_is_documented(finished_run) -> None:
     documented = {name.rstrip("/") for name in first_column("A run's folder")}
     there = {path.name for path in finished_run.folder.iterdir()}
     assert there <= documented
-    assert documented - there <= {"wandb", "debug", "supervisor.json", "monitor", "explanation", "export"}
+    elsewhere = {"wandb", "debug", "supervisor.json", "monitor", "explanation", "export", "blend", "blend.parquet"}
+    assert documented - there <= elsewhere
     files = set(first_column("checkpoints/"))
     for checkpoint in (finished_run.folder / "checkpoints").glob("step_*"):
         assert {path.name for path in checkpoint.iterdir()} <= files

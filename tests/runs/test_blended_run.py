@@ -169,7 +169,8 @@ def test_the_report_shows_both_parts(plain: Path, blended: Path) -> None:
     page, without = ParsedPage(before), ParsedPage((plain / "report.html").read_text())
     for title in (
         "Weight of the network", "The blend minus each part alone", "RankIC on the validation days by weight",
-        "Cumulative RankIC@1d of the blend and its parts", "Blend minus each part", "the network alone",
+        "Cumulative RankIC@1d of the blend and its parts", "Blend minus each part alone", "the network alone",
+        "chosen on the validation days",
     ):  # fmt: skip
         assert title in page.text, title
         assert title not in without.text

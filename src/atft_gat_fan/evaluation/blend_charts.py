@@ -65,7 +65,7 @@ def _differences(versus: Json) -> Chart:
     title = "The blend minus each part alone"
     rows = [
         Estimate(
-            f"{horizon} − {TITLES[part]}",
+            f"{TITLES[part]}, {horizon}",
             _number(found["mean"]),
             _number(found["low"]),
             _number(found["high"]),

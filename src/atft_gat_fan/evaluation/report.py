@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from atft_gat_fan.evaluation.blend import SECTION, TITLES, without_parts
+from atft_gat_fan.evaluation.blend import SECTION, without_parts
 from atft_gat_fan.evaluation.blend_charts import blend_charts
 from atft_gat_fan.evaluation.charts import (
     VariablesOverTime,
@@ -78,8 +78,9 @@ class Matrix:
 
 @dataclass(frozen=True)
 class BlendPart:
-    """What the page says of a blend: figures, and each metric of the blend beside its parts."""
+    """What the page says of a blend: where its weights are from, figures, and each metric of it beside its parts."""
 
+    note: str
     charts: list[Chart]
     matrices: list[Matrix]
 
@@ -154,13 +155,22 @@ def matrices(metrics: Json) -> list[Matrix]:
 
 def _blend_part(blend: Json, evaluation: Evaluation) -> BlendPart:
     section = evaluation.metrics[SECTION]
-    parts = {TITLES[name]: section[name] for name in section["versus"]}
-    versus = {TITLES[name]: found for name, found in section["versus"].items()}
+    versus = section["versus"]
     # As baselines stand beside the model.
-    beside = {**evaluation.metrics, "baselines": parts, "versus": versus}
+    beside = {**evaluation.metrics, "baselines": {part: section[part] for part in versus}, "versus": versus}
+    tables = [*matrices(beside)[:-1], _advantage(beside, "Blend minus each part alone")]
+    chosen = any(weight["days"] for weight in blend["weights"].values())
     return BlendPart(
-        blend_charts(blend, evaluation), [*matrices(beside)[:-1], _advantage(beside, "Blend minus each part")]
+        "The weights were chosen on the validation days, which the network's early stopping has seen too."
+        if chosen
+        else "Both weigh the same.",
+        blend_charts(blend, evaluation),
+        [replace(table, rows=tuple(_as_blend(*row) for row in table.rows)) for table in tables],
     )
+
+
+def _as_blend(scorer: str, ours: bool, cells: tuple[str, ...]) -> tuple[str, bool, tuple[str, ...]]:
+    return ("the blend" if ours else scorer), ours, cells
 
 
 def _matrix(metrics: Json, key: str, title: str, note: str, digits: int) -> Matrix:
