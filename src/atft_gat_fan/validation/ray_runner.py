@@ -35,8 +35,8 @@ WORDS = 300
 
 
 class RayRunner(ProcessRunner[Outcome]):
-    """As `LocalRunner`, on the cluster that `connect` connects this process to: before the first job, as a command whose
-    trainings are all finished needs none.
+    """As `LocalRunner`, on the cluster that `connect` connects this process to: before its first job, so that a command
+    whose trainings are all finished needs none.
     """
 
     def __init__(
