@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from atft_gat_fan.runs.search import require_optuna
 from atft_gat_fan.runs.trial_runner import threads_of_each, trial_runner
 from atft_gat_fan.training.settings import config_digest
 from atft_gat_fan.validation.local_runner import LocalRunner
+from atft_gat_fan.validation.trials import Job
 
 
 def test_local_is_the_default() -> None:
@@ -56,3 +58,11 @@ def test_threads_are_those_configured_else_what_there_is(trials: dict, threads: 
 def test_shares_of_more_than_one_core_are_refused_as_ray_does() -> None:
     with pytest.raises(ConfigError, match=r"a share below 1 or a whole number, as Ray counts, got 1\.5"):
         load_config(["trials.num_cpus=1.5"])
+
+
+def test_nobody_connects_to_a_cluster_for_trainings_that_are_finished(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    trials = TrialsConfig(executor="ray", address="203.0.113.1:1")
+    job = Job("done", "training", tmp_path)
+    with trial_runner("m", lambda folder: folder, trials, workers=2, poll=list) as runner:
+        assert runner.run([job]).outcomes == {"done": tmp_path}

@@ -101,7 +101,7 @@ def test_a_stop_lets_the_processes_save_and_leaves_none(runner, tmp_path: Path) 
 
 def test_what_no_node_can_do_is_refused(runner, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"a node with 64 CPUs.* found none among 1, 0, .*lower trials\.num_cpus"):
-        runner(num_cpus=64.0)
+        runner(num_cpus=64.0).run(make_jobs(tmp_path, "a"))
     with pytest.raises(StorageError, match=r"cannot start /no/such/python.*trials\.executor=local"):
         runner(command=lambda folder: ["/no/such/python"]).run(make_jobs(tmp_path, "a"))
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from atft_gat_fan.config.schema import Config, TrialsConfig
@@ -38,8 +38,16 @@ def trial_runner(
         ) from error
     from atft_gat_fan.validation.ray_runner import RayRunner, connected
 
-    with connected(trials):
-        yield RayRunner(command, read, trials, workers=workers, poll=poll, progress=progress)
+    with ExitStack() as stack:
+        yield RayRunner(
+            command,
+            read,
+            trials,
+            workers=workers,
+            connect=lambda: stack.enter_context(connected(trials)),
+            poll=poll,
+            progress=progress,
+        )
 
 
 def threads_of_each(config: Config, at_once: int) -> int | None:

@@ -4,6 +4,7 @@ Ray places them (resources a trial), and tells of nodes that are gone. What retr
 one machine.
 """
 
+import logging
 import os
 import secrets
 import signal
@@ -34,7 +35,9 @@ WORDS = 300
 
 
 class RayRunner(ProcessRunner[Outcome]):
-    """As `LocalRunner`, on the cluster that this process is connected to (`connected`)."""
+    """As `LocalRunner`, on the cluster that `connect` connects this process to: before its first job, so that a command
+    whose trainings are all finished needs none.
+    """
 
     def __init__(
         self,
@@ -43,13 +46,23 @@ class RayRunner(ProcessRunner[Outcome]):
         trials: TrialsConfig,
         *,
         workers: int,
+        connect: Callable[[], None] = lambda: None,
         poll: Callable[[], None] = lambda: None,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         needs = Needs(trials.num_cpus, trials.num_gpus, 0.0 if trials.memory is None else trials.memory * GIB)
-        needs.require_a_node()
+        connected = False
+
+        def start(job: Job) -> RayProcess:
+            nonlocal connected
+            if not connected:
+                connect()
+                needs.require_a_node()
+                connected = True
+            return RayProcess(command, job, needs)
+
         super().__init__(
-            lambda job: RayProcess(command, job, needs),
+            start,
             read,
             workers=workers,
             room=needs.room,
@@ -167,7 +180,7 @@ def connected(trials: TrialsConfig) -> Iterator[None]:
     main = threading.current_thread() is threading.main_thread()
     heeded = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(trials.address, log_to_driver=False, logging_level="error", include_dashboard=False)
+        ray.init(trials.address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"trials.address: expected a Ray cluster at {trials.address or 'this machine'}, found none: "
@@ -188,7 +201,7 @@ def _remote() -> Any:
 
 def _nodes() -> list[dict[str, float]]:
     """Resources of each node that is there."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _gib(node: dict[str, float]) -> str:
