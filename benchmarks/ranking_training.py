@@ -33,7 +33,8 @@ from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.untrusted import parse_json, read_plain
-from atft_gat_fan.validation.trials import LocalRunner, Progress, TrialRunner
+from atft_gat_fan.validation.local_runner import LocalRunner
+from atft_gat_fan.validation.trials import Progress, TrialRunner
 from benchmarks.gru import GruRecipe, score_days, train_gru
 from benchmarks.measuring import ROOT
 from benchmarks.ranking_plan import TRAINED, Member, Plan, finished_member

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.made_panel import write_panel
@@ -275,8 +276,7 @@ def measure(stocks: int, days: int) -> Sequence[Figure]:
         panel = Path(folder) / "panel"
         write_panel(panel, stocks=stocks, days=days, features=FEATURES)
         keys = ["data=parquet", f"data.source={panel}", f"data.cache={folder}/cache", f"batch_size={BATCH}"]
-        say = sys.stderr.write
-        (answer,) = take_turns({"steps": own("training_steps", *keys)}, 1, say=lambda text: say(text + "\n"))["steps"]
+        (answer,) = take_turns({"steps": own("training_steps", *keys)}, 1, say=partial(print, file=sys.stderr))["steps"]
     what = f"activations of a training step, MB a sample (batch of {BATCH} days × {stocks:,} stocks)"
     return [Figure.of(what, answer["memory"] / (BATCH * stocks) / 1e6, COMMAND)]
 
