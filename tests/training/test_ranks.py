@@ -53,7 +53,7 @@ def one_step(make_network, make_settings, market):
             told[ranks.rank] = []
             runs = make_executor(settings, step, on_relief=lambda relief, why: told[ranks.rank].append(relief))
             before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-            parts = step_share(blocks, ranks.rank, ranks.size)
+            parts = step_share(blocks, ranks.rank, ranks.size, divisible=not model.spec.blockwise)
             outcome = SimpleNamespace(error=None, report=None, told=told[ranks.rank])
             try:
                 outcome.report = runs.train([part.of(market.batch(part.first, part.count)) for part in parts], 3)
@@ -95,6 +95,13 @@ def test_a_step_of_several_ranks_is_the_step_of_one(one_step, market, size, sett
     market.labels[24:27, :, 1] = torch.nan
     (alone,) = one_step(1, clip_norm=None, **settings)
     assert_same_step(one_step(size, clip_norm=None, **settings), alone)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_blocks_that_the_lstm_runs_over_as_one_are_trained_whole(one_step, size):
+    network = {"dropout": 0.3, "fan_top_k": 0, "blockwise": True}
+    (alone,) = one_step(1, clip_norm=None, network=network)
+    assert_same_step(one_step(size, clip_norm=None, network=network), alone)
 
 
 def test_clipping_sees_the_norm_of_the_whole_step(one_step):

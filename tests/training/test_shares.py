@@ -23,6 +23,15 @@ def test_one_rank_has_whole_blocks_and_as_many_ranks_as_equal_blocks_have_one_ea
     assert [step_share(blocks, rank, 3) for rank in range(3)] == [[part] for part in whole_blocks(blocks)]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("blocks", STEPS, ids=str)
+def test_blocks_that_cannot_be_divided_are_dealt_whole(blocks: list[tuple[int, int]], size: int) -> None:
+    shares = [step_share(blocks, rank, size, divisible=False) for rank in range(size)]
+    dealt = [(part.first, part.count) for share in shares for part in share]
+    assert sorted(dealt) == sorted(blocks)
+    assert all((part.start, part.stop) == (0, part.count) for share in shares for part in share)
+
+
 def test_a_whole_part_is_the_very_batch_and_another_keeps_all_stocks(market) -> None:
     batch = market.batch(10, 4)
     assert BlockPart(10, 4, 0, 4).of(batch) is batch

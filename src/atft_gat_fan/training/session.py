@@ -225,7 +225,9 @@ class Session:
         return self._ranks.any(due and self._ranks.first) if by_clock else due
 
     def _share(self, blocks: Sequence[tuple[int, int]]) -> list[BlockPart]:
-        return step_share(blocks, self._ranks.rank, self._ranks.size)
+        # Where the LSTM runs over a block as one, a part of the block would train something else.
+        divisible = not self._model.spec.blockwise
+        return step_share(blocks, self._ranks.rank, self._ranks.size, divisible=divisible)
 
     def _batches(self, parts: Sequence[BlockPart]) -> Iterator[DayBatch]:
         return prefetch([partial(self._load, part) for part in parts], self._settings.num_workers)

@@ -23,11 +23,16 @@ class BlockPart:
         return batch if self.stop - self.start == self.count else batch.part(self.start, self.stop)
 
 
-def step_share(blocks: Sequence[tuple[int, int]], rank: int, size: int) -> list[BlockPart]:
+def step_share(
+    blocks: Sequence[tuple[int, int]], rank: int, size: int, *, divisible: bool = True
+) -> list[BlockPart]:
     """The rank's days of an optimizer step, in as few runs as can be: none where there are fewer days than ranks.
 
-    The shares of all ranks hold each day once, and differ by one day at most.
+    The shares of all ranks hold each day once, and differ by one day at most; by whole blocks where these are not
+    `divisible`.
     """
+    if not divisible:
+        return whole_blocks(blocks, rank, size)
     days = sum(count for _, count in blocks)
     first, stop = days * rank // size, days * (rank + 1) // size
     parts, behind = [], 0
