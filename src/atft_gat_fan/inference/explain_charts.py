@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from atft_gat_fan.inference.blend import Blend
 from atft_gat_fan.inference.explain import GRAPH_FACTS, Links
 from atft_gat_fan.inference.explanation_files import Explained
 from atft_gat_fan.reporting import figures
@@ -24,7 +23,7 @@ FloatArray = NDArray[np.float64]
 
 
 def variable_charts(explained: Explained) -> list[Chart]:
-    """What the universe's stock-days are made of: the heaviest variables, over time, beside LightGBM's in a blend."""
+    """What the universe's stock-days are made of: the heaviest variables, over time."""
     weights = explained.over_time.variable_weights.mean
     order = np.argsort(-weights.mean(axis=0), kind="stable")[:TOP_VARIABLES]
     names, total = explained.names.features, weights.shape[1]
@@ -41,41 +40,7 @@ def variable_charts(explained: Explained) -> list[Chart]:
                 weights[:, order].T,
                 label="Selection weights of variables over time",
             ),
-        ),
-        *([] if explained.blend is None else _blend_charts(explained.blend, explained)),
-    ]
-
-
-def _blend_charts(blend: Blend, explained: Explained) -> list[Chart]:
-    """The network's weights and LightGBM's gains of the same variables, those of the largest gain first."""
-    gain, weights = blend.gain.mean(axis=1), explained.over_time.variable_weights.mean.mean(axis=0)
-    order = np.argsort(-gain, kind="stable")[:TOP_VARIABLES]
-    names = [explained.names.features[place] for place in order]
-    even = 1 / len(gain)
-    told = ", ".join(f"{horizon} {fixed(weight, 2)}" for horizon, weight in blend.weight_by_horizon.items())
-    return [
-        Chart(
-            "What LightGBM splits on",
-            f"Share of each variable in what all splits gained on the training days, mean over horizons; dashed: "
-            f"{compact(even)}, an even share. The network's weight in the blend is {told}; LightGBM has the rest.",
-            figures.horizontal_bars(
-                names, gain[order], label="LightGBM's gain by variable", reference=even, x_label="share of the gain"
-            ),
-            wide=False,
-        ),
-        Chart(
-            "The network's weights of the same variables",
-            "Selection weights, mean over stocks and days. A gain and a weight are different things: compare the order "
-            "and not the numbers.",
-            figures.horizontal_bars(
-                names,
-                weights[order],
-                label="Selection weights of LightGBM's variables",
-                reference=even,
-                x_label="selection weight",
-            ),
-            wide=False,
-        ),
+        )
     ]
 
 

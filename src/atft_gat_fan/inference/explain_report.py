@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from atft_gat_fan.inference.blend_charts import blend_charts
 from atft_gat_fan.inference.explain_charts import (
     attends,
     attention_charts,
@@ -36,7 +37,7 @@ def build_page(explained: Explained, command: str) -> str:
         tiles=_tiles(explained),
         stock=_stock(explained),
         permutation=permutation_chart(explained),
-        variables=variable_charts(explained),
+        variables=[*variable_charts(explained), *blend_charts(explained)],
         attention=attention_charts(explained),
         frequencies=frequency_charts(explained),
         graph=graph_charts(explained),
