@@ -1,7 +1,9 @@
 """A sweep as a whole: ordinary runs in their usual folders, several at once, finished ones not again."""
 
 import io
+import sys
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,11 @@ from atft_gat_fan.config.load import load_config, run_folder
 from atft_gat_fan.config.overrides import expand_sweep
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.errors import ConfigError, TrialError
+from atft_gat_fan.runs import sweep as sweeps
 from atft_gat_fan.runs.run_files import read_metrics
 from atft_gat_fan.runs.run_status import unfinished
 from atft_gat_fan.runs.sweep import sweep
+from atft_gat_fan.validation.local_runner import LocalRunner
 from tests.runs.tiny import MARKET, TINY, quiet, tiny_run
 
 KEYS = [*MARKET, *(f"{key}={str(value).replace(' ', '').replace(chr(39), '')}" for key, value in TINY.items())]
@@ -64,7 +68,42 @@ def test_runs_that_disagree_on_where_they_run_are_refused(tmp_path: Path) -> Non
         sweep(runs_of(tmp_path, "trials.workers=1,2", "seed=1"), quiet())
 
 
+FINISHES = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+if "seed: 3" in (folder / "config.yaml").read_text():
+    sys.exit("the disk is full")
+with (folder / "starts").open("a") as file:
+    print("once", file=file)
+(folder / "run_state.json").write_text(json.dumps({"status": "finished"}))
+"""
+
+
+def test_each_run_finds_its_configuration_and_one_that_fails_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def quick(module, read, trials, *, workers, poll, progress):
+        yield LocalRunner(lambda run: [sys.executable, "-c", FINISHES, str(run)], read, workers=workers)
+
+    monkeypatch.setattr(sweeps, "trial_runner", quick)
+    runs = runs_of(tmp_path, "seed=1,3,2", "trials.workers=2", "run.stop_after=3h")
+    with pytest.raises(TrialError, match="1 of 3 trainings failed: seed=3: exit code 1: the disk is full"):
+        sweep(runs, quiet())
+    folders = [run_folder(config) for config in runs.values()]
+    assert [bool(unfinished(folder)) for folder in folders] == [False, True, False]
+    own = read_config(folders[0] / "config.yaml")
+    assert (own.seed, own.run.dir, own.run.stop_after) == (1, str(folders[0]), None)
+    good = {name: config for name, config in runs.items() if name != "seed=3"}
+    assert sweep(good, quiet()) == [folders[0], folders[2]]
+    assert (folders[0] / "starts").read_text().split() == ["once"]
+    fresh = {"again": runs_of(tmp_path, "seed=1", "run.fresh=true")["run"]}
+    assert sweep(fresh, quiet()) == folders[:1]
+    assert (folders[0] / "starts").read_text().split() == ["once", "once"]
+
+
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sweep_makes_ordinary_runs_several_at_once_and_no_finished_one_again(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, "seed=1,2", "trials.workers=2")
     told = io.StringIO()

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -116,14 +117,15 @@ def test_a_trial_whose_node_is_lost_is_run_elsewhere_and_the_others_are_not_touc
 
     def strike() -> None:
         """Kill the first node that a trial sleeps on; the head node holds the cluster, and is spared."""
-        for job in work if not struck else ():
+        for job, node in product(work, list(cluster.worker_nodes)):
             file = job.folder / "node"
-            on = file.read_text() if file.exists() else ""
-            for node in list(cluster.worker_nodes) if on not in ("", head) else ():
-                if str(node.all_processes["raylet"][0].process.pid) == on:
-                    (job.folder / "again").touch()
-                    struck.append((job.folder, on))
-                    cluster.remove_node(node, allow_graceful=False)
+            if struck or not file.exists():
+                continue
+            on = file.read_text()
+            if str(node.all_processes["raylet"][0].process.pid) == on:
+                (job.folder / "again").touch()
+                struck.append((job.folder, on))
+                cluster.remove_node(node, allow_graceful=False)
 
     results = runner(body, poll=strike).run(work)
     assert set(results.outcomes) == set("abcd")
