@@ -18,7 +18,7 @@ from atft_gat_fan.reporting.numbers import between, fixed, percent, probability
 from atft_gat_fan.reporting.page import Chart, Fact, Row, Table, render
 from atft_gat_fan.reporting.theme import FULL_WIDTH, HALF_WIDTH
 from benchmarks.measuring import COLUMNS, Figure
-from benchmarks.ranking_plan import Plan
+from benchmarks.ranking_plan import Plan, Request
 from benchmarks.ranking_results import BLEND, GRU, LIGHTGBM, Json, Result
 from benchmarks.ranking_targets import bar
 
@@ -61,13 +61,12 @@ def build_page(plan: Plan, result: Result, bars: Sequence[Figure], openings: Seq
             _trainings(plan, values),
         ],
         ours=TITLES[MODEL],
-        command=command_of(plan),
+        command=command_of(plan.request),
     )
 
 
-def command_of(plan: Plan) -> str:
+def command_of(request: Request) -> str:
     """The command that makes the result again."""
-    request = plan.request
     words = ["python", "-m", "benchmarks.ranking", "--panel", str(request.panel), "--fold", request.fold]
     if not request.preset:
         for name in ("train_start", "train_end", "valid_end", "test_end"):

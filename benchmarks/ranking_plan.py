@@ -159,7 +159,10 @@ def recipe_config(request: Request) -> Config:
 
 
 def recipe_digest(config: Config) -> str:
-    """Of all that is chosen in a recipe: the same on any fold, seed, copy of the panel and machine."""
+    """Of all that is chosen in a recipe: the same on any fold, seed, copy of the panel and machine.
+
+    Keys at their defaults are no choice: one that the schema gains later makes no other recipe of those tried before.
+    """
     left_out: dict[str, Any] = {
         **NOT_IN_DIGEST,
         "seed": True,
@@ -167,7 +170,7 @@ def recipe_digest(config: Config) -> str:
         "compile": True,
         "data": {"cache", "num_workers", "source", "start", "end"},
     }
-    return _digest(config.model_dump(mode="json", exclude=left_out))
+    return _digest(config.model_dump(mode="json", exclude=left_out, exclude_defaults=True))
 
 
 def prepare(request: Request, console: Console) -> Plan:

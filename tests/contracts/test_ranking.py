@@ -292,7 +292,7 @@ def test_the_page_stands_alone_and_says_what_was_measured(plan: Plan, result: Re
     assert not any(value.startswith("http") for value in (*page.values("href"), *page.values("src")))
     for words in ("LightGBM", "GRU", "illiquid half", "2015", "recipes tried", "seed 2"):
         assert words in page.text
-    assert command_of(plan) in page.text
+    assert command_of(plan.request) in page.text
 
 
 def test_bars_are_of_the_days_they_were_set_for(plan: Plan, result: Result) -> None:
@@ -363,10 +363,10 @@ def test_the_command_trains_by_processes_and_leaves_its_page(panel: Path, tmp_pa
     assert "--open-test" in refused.stderr
 
 
-def test_the_pages_command_asks_for_the_same_again(plan: Plan) -> None:
+def test_the_pages_command_asks_for_the_same_again(request_: Request) -> None:
     for against in ((), ("gru",), ("lightgbm", "gru")):
-        asked = replace(plan.request, against=against, gru=GruRecipe(), workers=1, threads=None, cache=None)
-        words = shlex.split(command_of(replace(plan, request=asked)))[3:]
+        asked = replace(request_, against=against, gru=GruRecipe(), workers=1, threads=None, cache=None)
+        words = shlex.split(command_of(asked))[3:]
         again = ranking.request_of(ranking._parser().parse_intermixed_args(words))
         assert replace(again, results=asked.results) == asked
 
