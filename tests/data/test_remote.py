@@ -38,6 +38,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FaultyFileSystem]]
     monkeypatch.setattr(remote_files, "CHUNK_BYTES", 4096)
     monkeypatch.setattr(remote_download, "CHUNK_BYTES", 4096)
     monkeypatch.setattr(remote_files, "WHOLE_AT_ONCE", {*remote_files.WHOLE_AT_ONCE, "faulty"})
+    monkeypatch.setattr(remote_files, "CHECKSUM_ETAGS", {"faulty"})
     with faulty_storage() as faulty:
         yield faulty
 

@@ -60,7 +60,7 @@ def local_copy(config: DataConfig, progress: Progress, *, verify: bool = False) 
                 return copy
             folder, missing = copies.begin(listing)
             try:
-                download(remote, missing, folder, progress, check_etag=config.remote.check_etag)
+                download(remote, missing, folder, progress)
             except StorageError:
                 if wanted(remote, progress).fingerprint == listing.fingerprint:
                     raise
