@@ -266,6 +266,9 @@ def test_an_answer_that_is_cut_off_is_no_answer(storage: type[FaultyFileSystem],
     storage.fault = lambda request, content: content[:-1]
     with pytest.raises(StorageError, match="expected 4096 bytes from 0 on, got 4095"):
         local_copy(config(tmp_path, f"{ROOT}/panel.parquet"), silent)
+    storage.fault = lambda request, content: content + b"more"
+    with pytest.raises(StorageError, match="expected a server that sends parts of a file"):
+        local_copy(config(tmp_path, f"{ROOT}/panel.parquet"), silent)
 
 
 def test_data_that_change_while_they_come_over_are_asked_for_again(

@@ -102,7 +102,12 @@ class RemoteFiles:
 
         def ask() -> bytes:
             content: bytes = self._call("cat_file", file.path, start=start, end=stop)
-            if len(content) != stop - start:
+            if len(content) > stop - start:
+                raise StorageError(
+                    f"{self.address}: expected a server that sends parts of a file when asked (HTTP ranges), found one "
+                    "that sends all of it; put the data on another, or copy them here"
+                )
+            if len(content) < stop - start:
                 raise ConnectionError(f"expected {stop - start} bytes from {start} on, got {len(content)}")
             return content
 
