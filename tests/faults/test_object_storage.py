@@ -92,7 +92,7 @@ def test_a_storage_that_does_not_answer_holds_up_nobody(tmp_path: Path, struck: 
     environment = {**os.environ, **CREDENTIALS}
     with socket.create_server(("127.0.0.1", 0)) as silent_server:
         address = f"http://127.0.0.1:{silent_server.getsockname()[1]}"
-        command = [sys.executable, "-m", "atft_gat_fan.cli", "data", "check", f"s3://{BUCKET}/panel.parquet"]
+        command = [sys.executable, "-m", "atft_gat_fan.cli", "data", "check", f"s3://{BUCKET}/store"]
         process = subprocess.Popen([*command, f"data.remote.endpoint_url={address}"], cwd=tmp_path, env=environment)
         silent_server.settimeout(60)
         connection, _ = silent_server.accept()
