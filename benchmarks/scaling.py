@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from benchmarks.made_panel import write_panel
@@ -276,7 +275,11 @@ def measure(stocks: int, days: int) -> Sequence[Figure]:
         panel = Path(folder) / "panel"
         write_panel(panel, stocks=stocks, days=days, features=FEATURES)
         keys = ["data=parquet", f"data.source={panel}", f"data.cache={folder}/cache", f"batch_size={BATCH}"]
-        (answer,) = take_turns({"steps": own("training_steps", *keys)}, 1, say=partial(print, file=sys.stderr))["steps"]
+
+        def say(text: str) -> None:
+            print(text, file=sys.stderr)
+
+        (answer,) = take_turns({"steps": own("training_steps", *keys)}, 1, say=say)["steps"]
     what = f"activations of a training step, MB a sample (batch of {BATCH} days × {stocks:,} stocks)"
     return [Figure.of(what, answer["memory"] / (BATCH * stocks) / 1e6, COMMAND)]
 

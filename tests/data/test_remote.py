@@ -38,6 +38,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FaultyFileSystem]]
     monkeypatch.setattr(remote_files, "CHUNK_BYTES", 4096)
     monkeypatch.setattr(remote_download, "CHUNK_BYTES", 4096)
     monkeypatch.setattr(remote_files, "WHOLE_AT_ONCE", {*remote_files.WHOLE_AT_ONCE, "faulty"})
+    monkeypatch.setattr(remote_files, "CHECKSUM_ETAGS", {"faulty"})
     with faulty_storage() as faulty:
         yield faulty
 
@@ -264,6 +265,9 @@ def test_an_answer_that_is_cut_off_is_no_answer(storage: type[FaultyFileSystem],
     put(storage, "panel.parquet", parquet(tmp_path))
     storage.fault = lambda request, content: content[:-1]
     with pytest.raises(StorageError, match="expected 4096 bytes from 0 on, got 4095"):
+        local_copy(config(tmp_path, f"{ROOT}/panel.parquet"), silent)
+    storage.fault = lambda request, content: content + b"more"
+    with pytest.raises(StorageError, match="expected a server that sends parts of a file"):
         local_copy(config(tmp_path, f"{ROOT}/panel.parquet"), silent)
 
 

@@ -27,6 +27,7 @@ def silent(name: str, share: float) -> None:
 def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FaultyFileSystem]]:
     monkeypatch.setattr(remote_files, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(remote_files, "WHOLE_AT_ONCE", {*remote_files.WHOLE_AT_ONCE, "faulty"})
+    monkeypatch.setattr(remote_files, "CHECKSUM_ETAGS", {"faulty"})
     with faulty_storage() as faulty:
         yield faulty
 
@@ -121,6 +122,10 @@ def test_a_store_that_gains_days_sends_those_and_the_old_files_go(
     storage.asked.clear()
     convert_to_address(config(panels, tmp_path), OUT, silent)
     assert written(storage) == []
+    # What somebody has deleted or spoilt there is sent again.
+    storage().rm(f"/bucket/store/{sent[0]}")
+    convert_to_address(config(panels, tmp_path), OUT, silent)
+    assert written(storage) == [sent[0], MANIFEST]
 
 
 def test_something_else_there_is_not_replaced(storage: type[FaultyFileSystem], panels: Path, tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 """Object storage over a real HTTP line that is cut, a server that refuses, and one that is not there."""
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +18,7 @@ from atft_gat_fan.data.remote import local_copy
 from atft_gat_fan.data.remote_copies import copies_in
 from atft_gat_fan.errors import DataError, StorageError
 from tests.faults.conftest import Struck
-from tests.object_storage import BUCKET, CutLine, object_storage
+from tests.object_storage import BUCKET, CREDENTIALS, CutLine, object_storage
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 
@@ -79,3 +83,20 @@ def test_answers_that_are_none(storage: str, tmp_path: Path, struck: Struck) -> 
         local_copy(config(tmp_path, storage, "other.parquet"), silent)
     with pytest.raises(StorageError, match=r"after 1 tries.*Could not connect"):
         local_copy(config(tmp_path, address, retries=0), silent)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("SIGTERM while object storage does not answer", "exit 143 at once")
+def test_a_storage_that_does_not_answer_holds_up_nobody(tmp_path: Path, struck: Struck) -> None:
+    pytest.importorskip("s3fs", reason="needs the extra s3")
+    environment = {**os.environ, **CREDENTIALS}
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        address = f"http://127.0.0.1:{silent_server.getsockname()[1]}"
+        command = [sys.executable, "-m", "atft_gat_fan.cli", "data", "check", f"s3://{BUCKET}/store"]
+        process = subprocess.Popen([*command, f"data.remote.endpoint_url={address}"], cwd=tmp_path, env=environment)
+        silent_server.settimeout(60)
+        connection, _ = silent_server.accept()
+        with connection:
+            struck(connection.recv(16))
+            process.terminate()
+            assert process.wait(timeout=20) == 143

@@ -101,7 +101,7 @@ def cached_store(
     Without `need_labels` a store that has them serves as well. `source`, where it is open already, spares reading it
     once more. Raises as `convert` does, and DataError for a store of other horizons.
     """
-    if is_store(config.data):
+    if is_store(config.data, progress):
         return _given_store(config.data, progress)
     source = open_source(config.data, progress) if source is None else source
     store = current_store(config.data, source, progress, need_labels=need_labels)
@@ -111,12 +111,12 @@ def cached_store(
     return convert(config, folder, progress, need_labels=need_labels, source=source)
 
 
-def is_store(config: DataConfig) -> bool:
-    """Whether the source is a store, not a panel."""
+def is_store(config: DataConfig, progress: Progress = lambda name, share: None) -> bool:
+    """Whether the source is a store, not a panel. `progress` is told where a storage is asked and takes its time."""
     if is_remote(config.source):
         from atft_gat_fan.data.remote import is_remote_store
 
-        return is_remote_store(config)
+        return is_remote_store(config, progress)
     return (Path(config.source).expanduser() / MANIFEST).is_file()
 
 

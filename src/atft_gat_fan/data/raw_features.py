@@ -67,6 +67,6 @@ class RawFeatures:
             yield day, made.select(pl.col(self.names).fill_null(float("nan"))).to_numpy()
 
 
-def holds_prices(config: DataConfig) -> bool:
+def holds_prices(config: DataConfig, progress: Callable[[str, float], None] = lambda name, share: None) -> bool:
     """Whether raw features can be made of `config.source`: a built store has none of its panel's prices."""
-    return not is_store(config)
+    return not is_store(config, progress)

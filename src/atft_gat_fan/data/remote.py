@@ -26,11 +26,14 @@ TRIES = 3
 """Of a download whose files changed, or turned out damaged, while it went on."""
 
 
-def is_remote_store(config: DataConfig) -> bool:
+def is_remote_store(config: DataConfig, progress: Progress) -> bool:
     """Whether a store is at the address. Raises StorageError where the storage does not answer or refuses."""
     if file_name(config.source).lower().endswith(FILE_SUFFIXES):
         return False  # no request, which a storage may refuse that lets the file be read
-    return RemoteFiles(config.source, config.remote).file(MANIFEST) is not None
+    remote = RemoteFiles(config.source, config.remote)
+    return (
+        remote.watched(partial(remote.file, MANIFEST), partial(progress, f"asking {remote.address}", 0.0)) is not None
+    )
 
 
 def local_copy(config: DataConfig, progress: Progress, *, verify: bool = False) -> Path:
@@ -60,7 +63,7 @@ def local_copy(config: DataConfig, progress: Progress, *, verify: bool = False) 
                 return copy
             folder, missing = copies.begin(listing)
             try:
-                download(remote, missing, folder, progress, check_etag=config.remote.check_etag)
+                download(remote, missing, folder, progress)
             except StorageError:
                 if wanted(remote, progress).fingerprint == listing.fingerprint:
                     raise

@@ -15,9 +15,7 @@ TRIES = 2
 """Of a file that came over with another checksum than the storage tells."""
 
 
-def download(
-    remote: RemoteFiles, files: Sequence[RemoteFile], folder: Path, progress: Progress, *, check_etag: bool
-) -> None:
+def download(remote: RemoteFiles, files: Sequence[RemoteFile], folder: Path, progress: Progress) -> None:
     """Put `files` below `folder`, each at its name when all of it is there and has the checksum that is known.
 
     Raises StorageError: no room, the network gives up, or bytes that are not those of the storage; OSError where the
@@ -33,7 +31,7 @@ def download(
     tell = partial(progress, f"downloading {size_text(total)} of {remote.address}")
     wanted = list(files)
     for _ in range(TRIES):
-        wanted = _received(remote, wanted, folder, tell, check_etag)
+        wanted = _received(remote, wanted, folder, tell)
         if not wanted:
             return
     raise StorageError(
@@ -79,7 +77,6 @@ def _received(
     files: Sequence[RemoteFile],
     folder: Path,
     tell: Callable[[float], None],
-    check_etag: bool,
 ) -> list[RemoteFile]:
     """Those of the files that came over with another checksum than they have, and were thrown away."""
     pieces = [
@@ -103,7 +100,7 @@ def _received(
             if into.missing:
                 continue
             receiving.pop(file.name).close()
-            if file.matches(into.part, check_etag=check_etag) is False:
+            if file.matches(into.part, check_etag=remote.check_etag) is False:
                 into.part.unlink()
                 wrong.append(file)
             else:

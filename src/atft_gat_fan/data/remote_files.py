@@ -31,6 +31,10 @@ WRAPPERS = {
 """Filesystems of other filesystems: they keep copies of their own, or are told by the data where to read."""
 WHOLE_AT_ONCE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
 """Protocols that replace a file in one step when it is written; elsewhere it is written beside and renamed."""
+UPLOADING = ".uploading"
+"""Ends the name of a file that is written beside."""
+CHECKSUM_ETAGS = {*S3}
+"""Protocols whose ETags are made of the content; a web server's may look the same, and are its own affair."""
 
 
 class RemoteFiles:
@@ -56,6 +60,11 @@ class RemoteFiles:
             )
         self._filesystem, self._root = _opened(self.address, self.protocol, config)
         self._cancelled = threading.Event()
+
+    @property
+    def check_etag(self) -> bool:
+        """Whether an ETag is a checksum here."""
+        return self._config.check_etag and self.protocol in CHECKSUM_ETAGS
 
     def attended(self, requests: Sequence[Callable[[], T]], tick: Callable[[], None]) -> Iterator[tuple[int, T]]:
         """As many of `requests` at a time as may be, while `tick` watches; the results as they come."""
@@ -93,7 +102,12 @@ class RemoteFiles:
 
         def ask() -> bytes:
             content: bytes = self._call("cat_file", file.path, start=start, end=stop)
-            if len(content) != stop - start:
+            if len(content) > stop - start:
+                raise StorageError(
+                    f"{self.address}: expected a server that sends parts of a file when asked (HTTP ranges), found one "
+                    "that sends all of it; put the data on another, or copy them here"
+                )
+            if len(content) < stop - start:
                 raise ConnectionError(f"expected {stop - start} bytes from {start} on, got {len(content)}")
             return content
 
@@ -109,12 +123,15 @@ class RemoteFiles:
 
         target = f"{self._root}/{name}"
         limit = self._config.timeout * (1 + file.stat().st_size / CHUNK_BYTES)
-        beside = target if self.protocol in WHOLE_AT_ONCE else f"{self._root}/.{name}.uploading"
+        beside = target if self.protocol in WHOLE_AT_ONCE else f"{self._root}/.{name}{UPLOADING}"
         if self.protocol not in WHOLE_AT_ONCE:
             self._ask("write", "makedirs", self._root, exist_ok=True)
 
+        # Of s3fs, or it holds ten parts of 50 MiB.
+        parts = {"chunksize": CHUNK_BYTES, "max_concurrency": self._config.connections} if self.protocol in S3 else {}
+
         def put() -> None:
-            self._call("put_file", str(file), beside, seconds=limit, callback=Sent())
+            self._call("put_file", str(file), beside, seconds=limit, callback=Sent(), **parts)
             if beside != target:
                 self._filesystem.mv(beside, target)
 

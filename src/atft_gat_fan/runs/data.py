@@ -54,7 +54,7 @@ def check(path: str, overrides: Sequence[str], console: Console) -> dict[str, An
 def _check_address(address: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
     config = load_config([*overrides, assignment("data.source", address)])
     with StopSignals() as signals, Stages(console, signals) as stages:
-        if is_store(config.data):
+        if is_store(config.data, stages):
             store = Store.open(local_copy(config.data, stages, verify=True))
             return {"store": address, "verified": True, **_facts(store)}
         source = open_source(config.data, stages)

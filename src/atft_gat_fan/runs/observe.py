@@ -109,7 +109,7 @@ def _feature_rows(
             {"standardised_features": NOTHING_STANDARDISED},
         )
     rows: dict[Family, AllRows] = {"standardised_features": partial(_store_rows, subject, days, True)}
-    if not holds_prices(subject.data):
+    if not holds_prices(subject.data, report):
         return rows, {"raw_features": NO_PRICES}
     source = open_source(subject.data, report)
     if source.fingerprint != store.metadata["source_fingerprint"]:

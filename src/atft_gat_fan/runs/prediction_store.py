@@ -27,7 +27,7 @@ def prediction_store(config: Config, members: Sequence[Member], asked: AskedDays
 
     Raises as `cached_store` does, and DataError where no day that was asked for can be predicted.
     """
-    if is_store(config.data):
+    if is_store(config.data, report):
         yield cached_store(config, report, need_labels=False)
         return
     report("looking for the days", 0.0)
