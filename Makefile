@@ -2,12 +2,14 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 JOBS ?= 2
+# What takes long is named, so that it can be made quick or marked.
+PYTEST = $(BIN)/pytest -n $(JOBS) --durations=20 --durations-min=10
 
-.PHONY: help setup setup-dev demo test test-slow faults lint format docs bench clean
+.PHONY: help setup setup-dev demo test test-slow test-exhaustive faults lint format docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.created:
 	@command -v $(PYTHON) >/dev/null || { echo "expected $(PYTHON) on the PATH; install Python 3.11 or pass PYTHON=/path/to/python3.11" >&2; exit 69; }
@@ -29,13 +31,16 @@ demo: setup  ## build, train, evaluate and report on embedded real data
 	$(BIN)/atft demo
 
 test: setup-dev  ## the quick tests
-	$(BIN)/pytest -n $(JOBS) -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: setup-dev  ## the slow tests
-	$(BIN)/pytest -n $(JOBS) -m "slow and not exhaustive"
+	$(PYTEST) -m "slow and not exhaustive"
+
+test-exhaustive: setup-dev  ## more of what the slow tests do: every page of docs/ followed, every place of a fault
+	$(PYTEST) -m exhaustive
 
 faults: setup-dev  ## every fault test, slow ones too; the matrix is printed and goes into docs/robustness.md
-	$(BIN)/pytest -n $(JOBS) tests/faults --fault-matrix docs/robustness.md
+	$(PYTEST) tests/faults --fault-matrix docs/robustness.md
 
 lint: setup-dev  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

@@ -3,9 +3,9 @@
     python -m benchmarks.worlds [--quick] [--only WORLD ...] [--out FOLDER]
 
 Each world of the synthetic market and its null twin go through the validation of `atft validate`: trainings with and
-without one improvement, paired by seed, on 450 test days of 100 stocks with eight seeds. That takes hours. It can be
-ended and started again: trainings that are finished stay in FOLDER, with validation.html of each world. `--quick`
-is a smoke check on one seed and a few steps, whose answers mean nothing.
+without one improvement, paired by seed, on 450 to 1,500 test days of 100 stocks with eight seeds. That takes hours. It
+can be ended and started again: trainings that are finished stay in FOLDER, with validation.html of each world.
+`--quick` is a smoke check on one seed and a few steps, whose answers mean nothing.
 
 Expected is, in a world, that it helps: p <= 0.05 after Holm's correction over the worlds. Of the twin, that it is
 neutral: two one-sided tests put the difference inside ±0.003. Online normalisation need only not hurt (the interval

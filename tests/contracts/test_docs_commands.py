@@ -30,6 +30,8 @@ from tests.contracts.small_checkout import RUN, SmallCheckout, lend_run, make_sm
 
 TOOL = get_command(app)
 MOST_NOT_RUN = 2 / 5
+FIRST_READ = ("README.md", "tutorial.md", "own_data.md", "predicting.md", "python.md")
+"""Pages whose commands are followed with the other slow tests, as every page's are with the exhaustive ones."""
 DOOR = re.compile(r'main\(\["(\w+)"')
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -237,8 +239,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> SmallCheckout:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if any(block.language in ("sh", "python") for block in to_run(page))],
-    ids=lambda page: page.name,
+    [
+        pytest.param(page, marks=() if page.name in FIRST_READ else pytest.mark.exhaustive, id=page.name)
+        for page in PAGES
+        if any(block.language in ("sh", "python") for block in to_run(page))
+    ],
 )
 def test_a_page_can_be_followed(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     checkout = make_small_checkout(tmp_path)

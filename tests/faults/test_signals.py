@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,23 +163,36 @@ def the_run(root: Path) -> Path:
     return metrics.parent
 
 
-@pytest.fixture(scope="module")
-def runs(panel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Run]:
-    root = tmp_path_factory.mktemp("runs")
-    places: list[Any] = [None, *STOPS, "deadline"]
-    jobs = []
-    for number, place in enumerate(places):
-        command = train(panel, root / str(number))
+class Runs(dict[Any, Run]):
+    """The run of each place, made when it is first asked for; of `None` one that was left alone."""
+
+    def __init__(self, panel: Path, root: Path) -> None:
+        super().__init__()
+        self._panel, self._root = panel, root
+
+    def __missing__(self, place: Any) -> Run:
+        root = self._root / str(len(self))
+        command = train(self._panel, root)
         if place == "deadline":
-            jobs += [train(panel, root / str(number), "run.stop_after=1s")]
-            jobs += [train(panel, root / str(number), "run.stop_after=1h")]
+            jobs = [train(self._panel, root, f"run.stop_after={after}") for after in ("1s", "1h")]
         else:
-            jobs += [command if place is None else command | strike(*place, *STOPS[place]), dict(command)]
-    endings = run(root / "logs", jobs)
-    return {
-        place: Run(the_run(root / str(number)), endings[2 * number], endings[2 * number].kept, endings[2 * number + 1])
-        for number, place in enumerate(places)
-    }
+            jobs = [command if place is None else command | strike(*place, *STOPS[place]), dict(command)]
+        stopped, resumed = run(self._root / f"logs {len(self)}", jobs)
+        self[place] = Run(the_run(root), stopped, stopped.kept, resumed)
+        return self[place]
+
+
+@pytest.fixture(scope="module")
+def runs(panel: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(panel, tmp_path_factory.mktemp("runs"))
+
+
+def some(stops: Iterable[Any]) -> list[Any]:
+    """The places, of which every second one is left for the exhaustive tests."""
+    return [
+        pytest.param(place, marks=pytest.mark.exhaustive if number % 2 else (), id=str(place))
+        for number, place in enumerate(stops)
+    ]
 
 
 def outcome(run: Path) -> dict[str, Any]:
@@ -210,7 +224,7 @@ def same_file(run: Run, name: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.fault("SIGTERM, SIGINT or SIGUSR1 before a run's training or after it", "exit 143, 130, 75; goes on there")
-@pytest.mark.parametrize("place", [place for place, signals in STOPS.items() if len(signals) == 1], ids=str)
+@pytest.mark.parametrize("place", some(place for place, signals in STOPS.items() if len(signals) == 1))
 def test_a_run_that_is_stopped_goes_on(runs, struck, place):
     (name,) = STOPS[place]
     run = check_run(runs, place, CODES[name])
@@ -224,7 +238,7 @@ def test_a_run_that_is_stopped_goes_on(runs, struck, place):
 
 @pytest.mark.slow
 @pytest.mark.fault("a second signal before a run's training or after it", "exit at once; the next start goes on")
-@pytest.mark.parametrize("place", [place for place, signals in STOPS.items() if len(signals) == 2], ids=str)
+@pytest.mark.parametrize("place", some(place for place, signals in STOPS.items() if len(signals) == 2))
 def test_a_second_signal_ends_a_run_at_once(runs, struck, place):
     run = check_run(runs, place, CODES[STOPS[place][0]])
     struck(run.stopped.seconds)

@@ -79,6 +79,7 @@ def test_labels_shuffled_within_days_are_not_ranked(market: pl.DataFrame, tmp_pa
     assert abs(daily.mean()) <= 1.96 * standard_error
 
 
+@pytest.mark.exhaustive
 def test_equal_configurations_differ_as_often_as_the_level_says(market: pl.DataFrame, tmp_path: Path) -> None:
     """Trainings with other seeds, dealt out as variant and baseline at random, where the labels can be ranked."""
     daily = np.stack([trained(market, tmp_path, seed) for seed in range(TRAININGS)])

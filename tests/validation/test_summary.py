@@ -10,7 +10,7 @@ from atft_gat_fan.validation.result import SetUp
 from atft_gat_fan.validation.summary import summarise
 from tests.validation.market import DAYS, make_config, make_outcomes
 
-SET_UP = SetUp("", "", 50.0, (1, 5), ("",), 3, 1000, {}, (), 1.0, "", False)
+SET_UP = SetUp("", "", 50.0, (1, 5), ("2016-01-04 to 2017-12-29",), 3, 1000, {}, (), 1.0, "", False)
 
 
 def summary(config, *gates, effects=None, **keywords):
@@ -71,6 +71,19 @@ def test_what_cannot_be_concluded_is_said():
     assert "2 seed(s)" in said
     assert "divergence" in said
     assert "model.hidden_size=16" not in said, "not in effect in this configuration, so it is not claimed"
+
+
+def test_one_fold_no_divergence_and_wide_intervals_are_limits():
+    undecided = summary(make_config(), noise=0.05, only=["use_ema"])
+    said = " ".join(undecided.cannot_conclude)
+    assert undecided.improvements["use_ema"].verdict == "underpowered"
+    assert "whether these help, hurt or do nothing: EMA" in said
+    assert "everything was trained before 2016-01-04" in said
+    assert "none without improvements diverged" in said
+    decided = summary(make_config(), effects={"use_ema": 0.03}, noise=0.002, only=["use_ema"], diverged=("baseline",))
+    said = " ".join(decided.cannot_conclude)
+    assert "whether these help" not in said
+    assert "diverge less" not in said
 
 
 def test_days_and_seeds_that_would_find_no_attainable_difference_say_so():

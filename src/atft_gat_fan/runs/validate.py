@@ -19,6 +19,7 @@ from atft_gat_fan.config.load import PLACES, load_config, overridden, run_folder
 from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.folds import Fold
+from atft_gat_fan.data.splits import usable_days
 from atft_gat_fan.errors import ConfigError, StorageError
 from atft_gat_fan.runs.assembly import Assembly, assemble
 from atft_gat_fan.runs.pace import START_UP, duration, measure_pace
@@ -233,12 +234,13 @@ def _require_something(results: TrialResults[TrialOutcome], prepared: Prepared) 
 def _set_up(prepared: Prepared, results: TrialResults[TrialOutcome]) -> SetUp:
     config, assembly = prepared.config, prepared.assembly
     store, outcomes = assembly.store, results.outcomes
+    days = store.days[usable_days(store.days, config.data)]
     ranked = [outcomes[trial.name] for trial in prepared.trials if trial.kind == "rank_ic" and trial.name in outcomes]
     counts = Counter(trial.kind for trial in prepared.trials if trial.name in outcomes)
     stocks = [outcome.stocks for outcome in ranked if outcome.stocks is not None]
     return SetUp(
         command=prepared.request.command,
-        data=f"{config.data.source}, {len(store.codes)} stocks, {store.days[0]} to {store.days[-1]}",
+        data=f"{config.data.source}, {len(store.codes)} stocks, {days[0]} to {days[-1]}",
         stocks=sum(stocks) / len(stocks) if stocks else 0.0,
         horizons=config.data.horizons,
         folds=tuple(f"{fold.test_start} to {fold.test_end}" for fold in prepared.folds),

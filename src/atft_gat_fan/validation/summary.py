@@ -41,7 +41,7 @@ def summarise(
     improvements = compare(outcomes, pairs, horizons, validation.seeds, validation)
     contributions = compare(outcomes, within_all, horizons, validation.seeds, validation) if everything else {}
     days = outcomes.num_days()
-    can, cannot = reach(validation, improvements, arms, days, laid_over(config), set_up.failed_trials)
+    can, cannot = reach(validation, improvements, arms, days, laid_over(config), set_up)
     return ValidationResult(
         improvements=improvements,
         contributions=contributions,
@@ -76,7 +76,7 @@ def reach(
     arms: Arms,
     days: int,
     changes: Sequence[str],
-    failed: Sequence[str],
+    set_up: SetUp,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What this validation can and cannot say, in sentences. `changes` are keys laid over every training."""
     first = {result.title: next(iter(result.delta_rank_ic.values())) for result in improvements.values()}
@@ -99,17 +99,24 @@ def reach(
         cannot.append(f"how much is luck of the initial draw: {len(config.seeds)} seed(s) tell little of others")
     if days < FEW_DAYS:
         cannot.append(f"other market phases: {days} test days are less than a year")
+    elif len(set_up.folds) == 1:
+        cannot.append(f"other periods: everything was trained before {set_up.folds[0].split()[0]} and tested after it")
     if changes:
         cannot.append(
             f"the configured training itself: these ran with {', '.join(changes)}; --full-test leaves it as it is"
         )
+    undecided = [result.title for result in improvements.values() if result.verdict == "underpowered"]
+    if undecided := [title for title in undecided if title not in hopeless]:
+        cannot.append(f"whether these help, hurt or do nothing: {', '.join(undecided)}")
     if not config.stress.num_seeds:
         cannot.append("divergence: the stress grid was not run")
+    elif not any(result.divergence.baseline for result in improvements.values()):
+        cannot.append("whether trainings diverge less: none without improvements diverged on the stress grid")
     if not config.timing.rounds:
         cannot.append("training time: no timing was run")
     cannot.extend(f"{name}, which was left out: {why}" for name, why in arms.left_out.items())
-    if failed:
-        cannot.append(f"anything of the {len(failed)} trials that failed")
+    if set_up.failed_trials:
+        cannot.append(f"anything of the {len(set_up.failed_trials)} trials that failed")
     return tuple(can), tuple(cannot)
 
 
