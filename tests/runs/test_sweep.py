@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from atft_gat_fan.cli.sweep_tables import names_of, plan_text, summary_table
-from atft_gat_fan.config.load import load_config, run_folder
+from atft_gat_fan.config.load import load_config, read_config, run_folder
 from atft_gat_fan.config.overrides import expand_sweep
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.errors import ConfigError, TrialError
