@@ -30,7 +30,7 @@ from tests.contracts.reader import Reader, require_written
 from tests.contracts.small_checkout import RUN, SmallCheckout, lend_run, make_small_checkout
 
 TOOL = get_command(app)
-MOST_NOT_RUN = 2 / 5
+MOST_NOT_RUN = 9 / 20
 FIRST_READ = ("README.md", "tutorial.md", "own_data.md", "predicting.md", "python.md")
 """Pages whose commands are followed with the other slow tests, as every page's are with the exhaustive ones."""
 DOOR = re.compile(r'main\(\["(\w+)"')

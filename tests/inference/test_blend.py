@@ -22,7 +22,7 @@ from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.models import gradient_boosting
 from atft_gat_fan.models.gradient_boosting import Booster, LightGBMParams, train_booster
 from atft_gat_fan.models.network import ATFT_GAT_FAN
-from atft_gat_fan.statistics.forecast_combination import ChosenWeight
+from atft_gat_fan.statistics.rank_combination import ChosenWeight
 from tests.inference import examples
 
 GRID = (0.0, 0.25, 0.5, 0.75, 1.0)

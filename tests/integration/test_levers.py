@@ -164,6 +164,7 @@ def test_checkpointing_saves_memory_and_keeps_the_gradients(assembled):
 def test_the_first_loss_scale_of_fp16_is_the_configured_one(assembled, monkeypatch):
     """A GPU's scaler, made on a machine that may have none: of all that is made here only Fabric needs the device."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(runtime, "Fabric", lambda **_: None)
     for scale in (1024.0, 65536.0):
         fp16 = settings(assembled("amp=fp16", "run.device=cuda", f"grad_scaler.init_scale={scale}"))

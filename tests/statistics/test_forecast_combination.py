@@ -5,14 +5,9 @@ import pytest
 from scipy.stats import rankdata
 
 from atft_gat_fan.metrics.rank_ic import daily_rank_ic
-from atft_gat_fan.statistics.forecast_combination import (
-    ChosenWeight,
-    choose_weight,
-    combined_ranks,
-    scaled_ranks,
-    weight_grid,
-)
+from atft_gat_fan.statistics.forecast_combination import choose_weight
 from atft_gat_fan.statistics.hac import automatic_lags, newey_west
+from atft_gat_fan.statistics.rank_combination import ChosenWeight, combined_ranks, scaled_ranks, weight_grid
 
 GRID = weight_grid(11)
 NUM_DAYS, NUM_STOCKS = 250, 60

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from atft_gat_fan.models.gradient_boosting import Booster
-from atft_gat_fan.statistics.forecast_combination import ChosenWeight, combined_ranks, scaled_ranks
+from atft_gat_fan.statistics.rank_combination import ChosenWeight, combined_ranks, scaled_ranks
 
 NETWORK, LIGHTGBM = "network", "lightgbm"
 """Names of the parts."""

@@ -17,7 +17,7 @@ from atft_gat_fan.data.durable_files import replace_durably, sealed
 from atft_gat_fan.errors import StorageError
 from atft_gat_fan.inference.blend import Blend
 from atft_gat_fan.models.gradient_boosting import Booster
-from atft_gat_fan.statistics.forecast_combination import ChosenWeight, weight_grid
+from atft_gat_fan.statistics.rank_combination import ChosenWeight, weight_grid
 from atft_gat_fan.untrusted import parse_json, read_plain
 
 FORMAT = 1

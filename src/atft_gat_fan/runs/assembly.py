@@ -28,7 +28,6 @@ from atft_gat_fan.data.streamed import StreamedPanel
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.models.spec import model_spec
 from atft_gat_fan.runs.process import device_of
-from atft_gat_fan.training.ranks import at_once
 from atft_gat_fan.types import DayBatch
 
 T = TypeVar("T")
@@ -89,12 +88,17 @@ class Assembly:
         return self.batches.to_device(batch, device)
 
 
+def _alone(work: Callable[[], T]) -> T:
+    """Without other processes there is no turn to wait for."""
+    return work()
+
+
 def assemble(
     config: Config,
     report: Report,
     normalizer: Normalizer | None = None,
     settle: Settle | None = None,
-    in_turn: InTurn = at_once,
+    in_turn: InTurn = _alone,
 ) -> Assembly:
     """Open or build the store, split its days, and prepare its batches.
 

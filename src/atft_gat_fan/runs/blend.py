@@ -32,13 +32,8 @@ from atft_gat_fan.runs.process import device_of
 from atft_gat_fan.runs.run_files import BLEND_WORK, write_json
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.signals import StopSignals
-from atft_gat_fan.statistics.forecast_combination import (
-    EQUAL,
-    ChosenWeight,
-    choose_weight,
-    combined_ranks,
-    weight_grid,
-)
+from atft_gat_fan.statistics.forecast_combination import choose_weight
+from atft_gat_fan.statistics.rank_combination import EQUAL, ChosenWeight, combined_ranks, weight_grid
 from atft_gat_fan.untrusted import parse_json, read_plain
 
 OTHERWISE = "do without the blend (model.blend.enabled=false)"

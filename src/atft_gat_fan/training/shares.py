@@ -23,9 +23,7 @@ class BlockPart:
         return batch if self.stop - self.start == self.count else batch.part(self.start, self.stop)
 
 
-def step_share(
-    blocks: Sequence[tuple[int, int]], rank: int, size: int, *, divisible: bool = True
-) -> list[BlockPart]:
+def step_share(blocks: Sequence[tuple[int, int]], rank: int, size: int, *, divisible: bool = True) -> list[BlockPart]:
     """The rank's days of an optimizer step, in as few runs as can be: none where there are fewer days than ranks.
 
     The shares of all ranks hold each day once, and differ by one day at most; by whole blocks where these are not

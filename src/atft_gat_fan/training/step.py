@@ -121,8 +121,7 @@ class TrainStep:
 
     def _counted(self, pieces: Sequence[DayBatch]) -> tuple[list[DayBatch], Tensor, int]:
         """The pieces as the loss sees them; labelled days by horizon and stock-windows, over all ranks."""
-
-        horizons = len(self.model.spec.horizons)
+        horizons = self.objective.num_horizons
 
         def count() -> tuple[list[DayBatch], Tensor, int]:
             if not self.ranks.alone:
