@@ -24,10 +24,6 @@ class Objective:
         self._quantiles = settings.quantiles
         self._quantile_weight = settings.quantile_weight
 
-    @property
-    def num_horizons(self) -> int:
-        return len(self._weights)
-
     def prepare(self, batch: DayBatch) -> DayBatch:
         """The batch with the labels the loss sees: raw, or transformed within each day; NaN where it learns nothing."""
         labels = transform_labels(batch.labels, self._transform)

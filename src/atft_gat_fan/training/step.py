@@ -121,21 +121,23 @@ class TrainStep:
 
     def _counted(self, pieces: Sequence[DayBatch]) -> tuple[list[DayBatch], Tensor, int]:
         """The pieces as the loss sees them; labelled days by horizon and stock-windows, over all ranks."""
-        horizons = self.objective.num_horizons
 
         def count() -> tuple[list[DayBatch], Tensor, int]:
-            if not self.ranks.alone:
-                self.poll()
             samples = sum(int(piece.present.sum()) for piece in pieces)
             prepared = [self.objective.prepare(piece) for piece in pieces]
-            if not prepared:
-                return [], torch.zeros(horizons, dtype=torch.int64), 0
             return prepared, self.objective.labelled_days(prepared), samples
 
         if self.ranks.alone:
             return count()
-        own = tried(count)
-        prepared, labelled_days, samples = ([], [0] * horizons, 0) if isinstance(own, Trouble) else own
+        horizons = len(self.model.spec.horizons)
+        nothing: tuple[list[DayBatch], Tensor, int] = [], torch.zeros(horizons, dtype=torch.int64), 0
+
+        def own_count() -> tuple[list[DayBatch], Tensor, int]:
+            self.poll()
+            return count() if pieces else nothing
+
+        own = tried(own_count)
+        prepared, labelled_days, samples = nothing if isinstance(own, Trouble) else own
         counts = self.ranks.sum(torch.tensor([*labelled_days, samples, *map(int, signs_of(own))]))
         stopped, ran_out = counts[-NUM_SIGNS:].tolist()
         heed(stopped, ran_out, own)
