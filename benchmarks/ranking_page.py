@@ -54,7 +54,7 @@ def build_page(plan: Plan, result: Result, bars: Sequence[Figure], openings: Seq
         findings=list(_findings(values, shown[0])),
         sections=[
             _levels(plan, result, shown),
-            _pairs(values, shown),
+            *([_pairs(values, shown)] if values["pairs"] else []),
             _horizons(values),
             _years_and_seeds(values, shown),
             _trust(plan, values, bars, openings),
@@ -191,8 +191,7 @@ def _pairs(values: Json, shown: tuple[str, str]) -> Part:
             for pair, found in values["pairs"].items()
             for cut in found
         ]
-        if rows:
-            charts.append(_forest(f"ΔRankIC@{horizon}, paired by day", rows, "difference of the mean daily RankIC", []))
+        charts.append(_forest(f"ΔRankIC@{horizon}, paired by day", rows, "difference of the mean daily RankIC", []))
     rows_of_table = tuple(
         (
             f"{_pair_title(pair)}, {_short(cut)}, {horizon}",

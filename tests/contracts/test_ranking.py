@@ -295,6 +295,14 @@ def test_the_page_stands_alone_and_says_what_was_measured(plan: Plan, result: Re
     assert command_of(plan.request) in page.text
 
 
+def test_a_recipe_without_rivals_is_compared_with_nobody(plan: Plan, result: Result) -> None:
+    models = {MODEL: result.values["models"][MODEL]}
+    alone = replace(result, values={**result.values, "models": models, "pairs": {}}, daily={MODEL: result.daily[MODEL]})
+    page = ParsedPage(build_page(plan, alone, figures(plan.request, alone.values), []))
+    assert "Against each other" not in page.text
+    assert "Every horizon" in page.text
+
+
 def test_bars_are_of_the_days_they_were_set_for(plan: Plan, result: Result) -> None:
     assert not any(figure.target for figure in figures(plan.request, result.values))
     meant = replace(plan.request, panel=Path("nasdaq_2003_2017.parquet"), dates=FOLDS["B"])
