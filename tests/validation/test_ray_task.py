@@ -50,8 +50,11 @@ def test_an_installation_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "cannot start /no/such/python: No such file" in ran.complaint
 
 
+@pytest.mark.parametrize("started", [signal.default_int_handler, signal.SIG_IGN], ids=["as usual", "by nohup"])
 @pytest.mark.parametrize(("grace", "code"), [(20.0, 143), (0.3, -signal.SIGKILL)])
-def test_a_cancelled_task_has_its_process_save_and_end_or_kills_it(tmp_path: Path, grace: float, code: int) -> None:
+def test_a_cancelled_task_has_its_process_save_and_end_or_kills_it(
+    tmp_path: Path, grace: float, code: int, started
+) -> None:
     body = """
 import signal, sys, time
 def told(*_):
@@ -69,13 +72,13 @@ time.sleep(60)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=cancel)
-    # A shell starts what it runs in the background with the signal ignored.
-    heeded = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, started)
     try:
         thread.start()
         ran = run_task(make_task(tmp_path, body, grace=grace))
         thread.join()
+        assert signal.getsignal(signal.SIGINT) == started
     finally:
-        signal.signal(signal.SIGINT, heeded)
+        signal.signal(signal.SIGINT, before)
     assert ran.code == code
     assert (tmp_path / "told").exists()

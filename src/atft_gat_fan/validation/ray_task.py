@@ -4,9 +4,12 @@ Imported on every node of a cluster: the standard library alone.
 """
 
 import os
+import signal
 import subprocess
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,13 +63,27 @@ def run_task(task: Task) -> Ran:
         except OSError as error:
             return Ran(complaint=f"worker {os.uname().nodename} cannot start {task.command[0]}: {error.strerror}")
         try:
-            while process.poll() is None:
-                time.sleep(GLANCE)
+            with _interruptible():
+                while process.poll() is None:
+                    time.sleep(GLANCE)
         except KeyboardInterrupt:  # how Ray cancels a task
             pass
         finally:
             _end(process, task.grace)
     return Ran(process.returncode, time.monotonic() - began)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Heed interrupts, which workers ignore where their cluster was started in the background (`nohup`, `&`)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def _blind_to(task: Task) -> str:
