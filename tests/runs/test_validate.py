@@ -106,7 +106,7 @@ def test_a_validation_measures_resumes_and_repeats(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.exhaustive)])
 def test_a_validation_that_is_ended_goes_on_and_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "atft_gat_fan.cli", "validate", *request(tmp_path).arguments]
     command += ["--only", "use_ema", "validation.stress.num_seeds=0", "validation.timing.rounds=0"]
