@@ -19,7 +19,7 @@ import torch
 
 from atft_gat_fan.config.load import load_config
 from atft_gat_fan.config.schema import DistributedConfig
-from atft_gat_fan.config.settings import RankVariables
+from atft_gat_fan.config.settings import Environment
 from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.train_settings import train_settings
@@ -27,9 +27,9 @@ from atft_gat_fan.training.gradient_sum import GradientSum
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import build_optimizer
 from atft_gat_fan.training.process_ranks import open_ranks
+from atft_gat_fan.training.rank_batches import RankBatches
 from atft_gat_fan.training.ranks import Ranks
 from atft_gat_fan.training.runtime import make_runtime
-from atft_gat_fan.training.shares import step_share
 from atft_gat_fan.training.step import TrainStep
 from atft_gat_fan.training.training_data import step_groups
 from benchmarks.turns import serve
@@ -58,6 +58,13 @@ class RankTraining:
             to_device=self.assembly.to_device,
             ranks=ranks,
         )
+        self._batches = RankBatches(
+            ranks,
+            self.assembly.batch,
+            lambda read: read(),
+            divisible=not self._model.spec.blockwise,
+            num_workers=self._settings.num_workers,
+        )
         whole = config.batch_size * config.accumulate_grad_batches
         groups = step_groups(self.assembly, self._settings, epoch=0)
         self._groups = [group for group in groups if sum(count for _, count in group) == whole]
@@ -68,9 +75,8 @@ class RankTraining:
         samples = 0
         for _ in range(count):
             group = self._groups[self._done % len(self._groups)]
-            parts = step_share(group, self.ranks.rank, self.ranks.size)
-            batches = [part.of(self.assembly.batch(part.first, part.count)) for part in parts]
-            samples += self._step(batches, self._done).samples
+            batches = self._batches.load(self._batches.share(group))
+            samples += self._step(list(batches), self._done).samples
             self._done += 1
         return samples
 
@@ -109,9 +115,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="of a turn")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     arguments = parser.parse_args()
-    if arguments.ranks > 1 and "RANK" not in os.environ:
+    if arguments.ranks > 1 and Environment.read().ranks.world_size == 1:
         start_others(arguments.ranks)
-    with open_ranks(DistributedConfig(timeout=3600), RankVariables.read(os.environ), CPU) as ranks:
+    with open_ranks(DistributedConfig(timeout=3600), Environment.read().ranks, CPU) as ranks:
         training = RankTraining(arguments.overrides, ranks)
         training.steps(WARM_UP)
 

@@ -171,4 +171,7 @@ def test_keys_that_contradict_each_other_are_refused(keys: list[str], message: s
 
 
 def test_heads_of_an_attention_that_is_off_need_not_divide() -> None:
-    load_config(["model.hidden_size=30", "model.gat.enabled=false", "model.attention.enabled=false"])
+    keys = ["model.hidden_size=30", "model.gat.enabled=false"]
+    assert not load_config([*keys, "model.attention.enabled=false"]).model.attention.enabled
+    with pytest.raises(ConfigError, match="num_heads to divide hidden_size"):
+        load_config(keys)

@@ -9,15 +9,13 @@ agreed on, so they agree on nothing more than: each step, what stopped one of th
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import islice
 from typing import Any, NoReturn
 
 from torch import Tensor
 
-from atft_gat_fan.data.batches import prefetch
 from atft_gat_fan.errors import NonFiniteError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.signals import StopRequested, StopSignals
@@ -30,6 +28,7 @@ from atft_gat_fan.training.loggers import Logger
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import build_optimizer, schedule_learning_rates
 from atft_gat_fan.training.progress import ProgressDisplay
+from atft_gat_fan.training.rank_batches import RankBatches
 from atft_gat_fan.training.ranks import Ranks
 from atft_gat_fan.training.relief import Relief
 from atft_gat_fan.training.resources import peak_rss_bytes
@@ -38,7 +37,6 @@ from atft_gat_fan.training.runtime import make_runtime
 from atft_gat_fan.training.saving import Saves
 from atft_gat_fan.training.schedule import Schedule
 from atft_gat_fan.training.settings import TrainSettings
-from atft_gat_fan.training.shares import BlockPart, step_share, whole_blocks
 from atft_gat_fan.training.step import StepReport, TrainStep, UpdateLostError
 from atft_gat_fan.training.temperature import TemperatureSchedule
 from atft_gat_fan.training.training_data import TrainingData, step_groups
@@ -96,6 +94,13 @@ class Session:
             ranks=ranks,
         )
         self._executor = make_executor(settings, train_step, ema=self._weights.ema, on_relief=self._relieved)
+        self._batches = RankBatches(
+            ranks,
+            data.batch,
+            self._executor.load,
+            divisible=not model.spec.blockwise,
+            num_workers=settings.num_workers,
+        )
         self._saves = Saves(settings, folder, self._runtime, self._weights, self._optimizer, ranks)
         self._watch = Watch(settings, self._runtime, self._optimizer, self._weights, self._executor)
         self._temperature = TemperatureSchedule(settings.temperature, schedule.planned_steps)
@@ -186,9 +191,9 @@ class Session:
         self._display.message("compiling the network: up to some minutes the first time, less once it is cached")
         began = time.monotonic()
         first, *_ = step_groups(self._data, self._settings, epoch=0)[0]
-        self._executor.rehearse(list(self._batches(self._share([first]))))
-        valid = whole_blocks(self._data.valid_blocks()[: self._ranks.size], self._ranks.rank, self._ranks.size)
-        self._executor.score(self._weights.evaluated, self._batches(valid))
+        self._executor.rehearse(list(self._batches.load(self._batches.share([first]))))
+        valid = self._data.valid_blocks()[: self._ranks.size]
+        self._executor.score(self._weights.evaluated, self._batches.dealt(valid))
         self._log("compile", seconds=time.monotonic() - began)
 
     def _train_epoch(self) -> None:
@@ -196,8 +201,8 @@ class Session:
         history = self.history
         groups = step_groups(self._data, self._settings, history.epoch)
         last = min(len(groups), history.position + self._schedule.planned_steps - history.step)
-        shares = {position: self._share(groups[position]) for position in range(history.position, last)}
-        stream = self._batches([part for share in shares.values() for part in share])
+        shares = {position: self._batches.share(groups[position]) for position in range(history.position, last)}
+        stream = self._batches.load([part for share in shares.values() for part in share])
         while history.position < last:
             if self._ranks.alone:  # else in the step, whose first agreement it becomes
                 self._signals.poll()
@@ -224,17 +229,6 @@ class Session:
         by_clock = isinstance(self._settings.checkpoint_every, str)
         return self._ranks.any(due and self._ranks.first) if by_clock else due
 
-    def _share(self, blocks: Sequence[tuple[int, int]]) -> list[BlockPart]:
-        # Where the LSTM runs over a block as one, a part of the block would train something else.
-        divisible = not self._model.spec.blockwise
-        return step_share(blocks, self._ranks.rank, self._ranks.size, divisible=divisible)
-
-    def _batches(self, parts: Sequence[BlockPart]) -> Iterator[DayBatch]:
-        return prefetch([partial(self._load, part) for part in parts], self._settings.num_workers)
-
-    def _load(self, part: BlockPart) -> DayBatch:
-        return part.of(self._executor.load(partial(self._data.batch, part.first, part.count)))
-
     def _account(self, report: StepReport, batches: Sequence[DayBatch], blocks: Sequence[tuple[int, int]]) -> None:
         """Count the step. Too many non-finite ones in a row send training back, or end it."""
         history = self.history
@@ -252,7 +246,7 @@ class Session:
         self._warn(f"step {history.step} skipped: loss {report.loss}, gradient norm {report.grad_norm}")
         if history.non_finite_in_row == self._settings.max_skipped_steps:
             first = history.step - self._settings.max_skipped_steps + 1
-            seen = batches if self._ranks.alone else self._batches(whole_blocks(blocks))
+            seen = batches if self._ranks.alone else self._batches.whole(blocks)
             self._diverged(f"loss or gradients were not finite in steps {first} to {history.step}", seen, report)
 
     def _diverged(self, what: str, batches: Iterable[DayBatch] = (), report: StepReport | None = None) -> NoReturn:
@@ -315,10 +309,10 @@ class Session:
         self._set_temperature(self._weights.evaluated, self._temperature.final)
         blocks = self._data.valid_blocks()
         if not self._probed:  # every rank looks at the batch that rank 0 meets first
-            (probe,) = self._batches(whole_blocks(blocks[:1]))
+            (probe,) = self._batches.whole(blocks[:1])
             self._watch.seen(probe)
             self._probed = True
-        batches = map(self._watch.seen, self._batches(whole_blocks(blocks, self._ranks.rank, self._ranks.size)))
+        batches = map(self._watch.seen, self._batches.dealt(blocks))
         scores = self._executor.score(self._weights.evaluated, batches)
         rank_ic = scores.rank_ic if math.isfinite(scores.rank_ic) else None
         best = history.stopping.update(rank_ic, history.step, settings.smoothing)

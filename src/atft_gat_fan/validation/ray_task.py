@@ -63,11 +63,9 @@ def run_task(task: Task) -> Ran:
         except OSError as error:
             return Ran(complaint=f"worker {os.uname().nodename} cannot start {task.command[0]}: {error.strerror}")
         try:
-            with _interruptible():
+            with suppress(KeyboardInterrupt), _interruptible():  # an interrupt is how Ray cancels a task
                 while process.poll() is None:
                     time.sleep(GLANCE)
-        except KeyboardInterrupt:  # how Ray cancels a task
-            pass
         finally:
             _end(process, task.grace)
     return Ran(process.returncode, time.monotonic() - began)
