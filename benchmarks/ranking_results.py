@@ -17,8 +17,9 @@ from atft_gat_fan.data.liquidity import liquid_half
 from atft_gat_fan.errors import StorageError
 from atft_gat_fan.evaluation.evaluate import MODEL, EvaluationData, evaluate, name_of, number
 from atft_gat_fan.inference.ensemble import mean_of_ranks
-from atft_gat_fan.inference.score_table import read_table, scores_of
+from atft_gat_fan.inference.score_table import read_table
 from atft_gat_fan.metrics.rank_ic import daily_rank_ic, icir, mean
+from atft_gat_fan.runs.judged_days import evaluation_data, period_of
 from atft_gat_fan.runs.run_files import PREDICTIONS
 from atft_gat_fan.statistics.bootstrap import mean_block_length, mean_interval
 from atft_gat_fan.statistics.deflation import Deflated, deflated_icir
@@ -59,7 +60,7 @@ def results(plan: Plan) -> Result:
     ensembles = {model: mean_of_ranks(members, horizons) for model, members in tables.items()}
     if LIGHTGBM in ensembles:
         ensembles[BLEND] = mean_of_ranks([ensembles[MODEL], ensembles[LIGHTGBM]], horizons)
-    data = _evaluation_data(plan, ensembles)
+    data = evaluation_data(plan.store, period_of(plan.split.test), ensembles)
     daily = {model: daily_by_cut(data, scores) for model, scores in data.scores.items()}
     seed = plan.members[0].seed
     evaluation = plan.config.evaluation
@@ -171,7 +172,7 @@ def _by_seed(plan: Plan, model: str, tables: Sequence[pl.DataFrame]) -> Json:
     """RankIC of each member by itself."""
     found: Json = {}
     for member, table in zip(plan.of(model), tables, strict=True):
-        data = _evaluation_data(plan, {model: table})
+        data = evaluation_data(plan.store, period_of(plan.split.test), {model: table})
         daily = daily_by_cut(data, data.scores[model])
         found[str(member.seed)] = {
             cut: {name_of(h): number(mean(series[:, i])) for i, h in enumerate(plan.store.horizons)}
@@ -190,18 +191,3 @@ def _scores(plan: Plan, member: Member) -> pl.DataFrame:
     if found != expected:
         raise StorageError(f"{file}: expected scores of {expected} days, found {found}; delete {member.job.folder}")
     return tested
-
-
-def _evaluation_data(plan: Plan, tables: Mapping[str, pl.DataFrame]) -> EvaluationData:
-    store, test = plan.store, plan.split.test
-    period = slice(int(test[0]), int(test[-1]) + 1)
-    days, volume = store.days[period], store.column("dollar_volume", period)
-    return EvaluationData(
-        days=days,
-        codes=store.codes,
-        horizons=store.horizons,
-        scores={model: scores_of(table, days, store.codes, store.horizons) for model, table in tables.items()},
-        labels=store.column("labels", period),
-        present=store.column("present", period),
-        dollar_volume=volume if np.isfinite(volume).any() else None,
-    )

@@ -1,8 +1,5 @@
 """Baselines learn from training labels alone, repeat themselves bit for bit, and say why when they cannot run."""
 
-import builtins
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +9,7 @@ import pytest
 from atft_gat_fan.evaluation import baselines
 from atft_gat_fan.evaluation.baselines import BaselineData, LightGBMParams, baseline_scores
 from atft_gat_fan.metrics.rank_ic import daily_rank_ic
+from tests.missing_lightgbm import NO_OPENMP, without_lightgbm
 
 ALL = ("reversal", "momentum", "ridge", "lightgbm")
 SMALL_TREES = LightGBMParams(num_rounds=15, min_data_in_leaf=20, num_leaves=7)
@@ -268,17 +266,9 @@ def test_missing_features_count_as_the_training_mean(scores: dict[str, np.ndarra
     assert np.isnan(data.values).any()
 
 
-@pytest.mark.parametrize("error", [OSError("libgomp.so.1: cannot open shared object file"), ImportError("no module")])
+@pytest.mark.parametrize("error", [NO_OPENMP, ImportError("no module")])
 def test_lightgbm_that_does_not_load_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    load: Callable[..., Any] = builtins.__import__
-
-    def refuse(name: str, *args: Any, **options: Any) -> Any:
-        if name == "lightgbm":
-            raise error
-        return load(name, *args, **options)
-
-    monkeypatch.delitem(sys.modules, "lightgbm", raising=False)
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    without_lightgbm(monkeypatch, error)
     result = baseline_scores(panel().split(), ["reversal", "lightgbm"], label_transform=identity)
     assert list(result.scores) == ["reversal"]
     assert str(error) in result.unavailable["lightgbm"]["unavailable"]

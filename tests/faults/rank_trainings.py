@@ -1,12 +1,7 @@
 """Trainings on several ranks that are hurt, and how all of them ended."""
 
 import json
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,6 +9,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from tests.faults.trainings import SETTINGS, Run
+from tests.faults.workers import Worker
 
 TIMEOUT, PATIENCE = 20, 90
 """Seconds that a rank waits for the others, and that the test waits for all of them."""
@@ -49,21 +45,15 @@ class RankRun(Run):
         return max(int(path.name.split("_")[1]) for path in self.path.glob("checkpoints/step_*"))
 
 
-class RankTrainings:
-    """A worker that has imported everything, and the runs it is asked for."""
+class RankTrainings(Worker):
+    """The runs that a worker is asked for."""
 
     def __init__(self) -> None:
-        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-        self._folder = tempfile.TemporaryDirectory(prefix="atft-ranks-", dir=memory)
-        self._errors = Path(self._folder.name) / "errors.txt"
-        worker = [sys.executable, str(Path(__file__).with_name("rank_worker.py"))]
-        pipe = subprocess.PIPE
-        with self._errors.open("w") as errors:
-            self._worker = subprocess.Popen(worker, stdin=pipe, stdout=pipe, stderr=errors, text=True)
+        super().__init__("rank_worker.py")
         self._undisturbed: dict[int, RankRun] = {}
 
     def at(self, name: str) -> RankRun:
-        return RankRun(Path(self._folder.name) / name)
+        return RankRun(self.folder / name)
 
     def undisturbed(self, ranks: int) -> RankRun:
         """The training on so many ranks that others are compared with."""
@@ -84,24 +74,8 @@ class RankTrainings:
         **hurt: Any,
     ) -> RanksEnded:
         """Train until all ranks have ended; `rank_1={…}` hurts that one."""
-        assert self._worker.stdin is not None
-        assert self._worker.stdout is not None
         by_rank = {name.removeprefix("rank_"): value for name, value in hurt.items()}
         job = {"run": str(run.path), "ranks": ranks, "settings": settings, "timeout": timeout}
-        job |= {"patience": patience, "hurt": by_rank}
-        self._worker.stdin.write(json.dumps(job) + "\n")
-        self._worker.stdin.flush()
-        line = self._worker.stdout.readline()
-        assert line, f"the worker ended:\n{self._errors.read_text()}"
-        ended = RanksEnded(**json.loads(line))
-        assert 1 not in ended.endings, f"a training failed:\n{self._errors.read_text()}"
+        ended = RanksEnded(**self.ask({**job, "patience": patience, "hurt": by_rank}))
+        assert 1 not in ended.endings, f"a training failed:\n{self.errors()}"
         return ended
-
-    def __enter__(self) -> "RankTrainings":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        assert self._worker.stdin is not None
-        self._worker.stdin.close()
-        self._worker.wait()
-        self._folder.cleanup()

@@ -6,13 +6,11 @@ to 24 of training, 11 to 14 and 25 to 28 of validation. A checkpoint every 4 ste
 
 import hashlib
 import json
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
+
+from tests.faults.workers import Worker
 
 SETTINGS = {"max_epochs": 2, "checkpoint_every": 4, "log_every": 1, "ema": {"decay": 0.9, "warmup": True}}
 WITHOUT_EMA = {key: value for key, value in SETTINGS.items() if key != "ema"}
@@ -101,22 +99,15 @@ class Run:
         }
 
 
-class Trainings:
-    """A worker that has imported everything, and the runs it is asked for."""
+class Trainings(Worker):
+    """The runs that a worker is asked for."""
 
     def __init__(self) -> None:
-        # A kill takes nothing of what was written, flushed or not; so memory will do, and waits for no disk.
-        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-        self._folder = tempfile.TemporaryDirectory(prefix="atft-faults-", dir=memory)
-        self._errors = Path(self._folder.name) / "errors.txt"
-        worker = [sys.executable, str(Path(__file__).with_name("training_worker.py"))]
-        pipe = subprocess.PIPE
-        with self._errors.open("w") as errors:
-            self._worker = subprocess.Popen(worker, stdin=pipe, stdout=pipe, stderr=errors, text=True)
+        super().__init__("training_worker.py")
         self._undisturbed: dict[str, tuple[Run, Ended]] = {}
 
     def at(self, name: str) -> Run:
-        return Run(Path(self._folder.name) / name)
+        return Run(self.folder / name)
 
     def undisturbed(self, settings: dict[str, Any] = SETTINGS) -> tuple[Run, Ended]:
         """The training that all others of these settings are compared with."""
@@ -128,39 +119,16 @@ class Trainings:
 
     def start(self, run: Run, settings: dict[str, Any] = SETTINGS, **strike: Any) -> Ended:
         """Train until the end, or until the strike."""
-        answer = self._ask({"run": str(run.path), "settings": settings, "strike": strike or None})
+        answer = self.ask({"run": str(run.path), "settings": settings, "strike": strike or None})
         assert answer["ending"] != 1, f"a training failed:\n{self.errors()}"
         return Ended(answer["ending"], answer["checkpoints"], answer["points"])
 
     def start_waiting(self, run: Run, settings: dict[str, Any] = SETTINGS, **strike: Any) -> int:
         """Train until the strike, and leave the process waiting there."""
         asked = {"run": str(run.path), "settings": settings, "strike": {**strike, "act": "wait"}}
-        process: int = self._ask(asked)["waiting"]
+        process: int = self.ask(asked)["waiting"]
         return process
 
     def kill(self, process: int) -> int:
-        code: int = self._ask({"kill": process})["ending"]
+        code: int = self.ask({"kill": process})["ending"]
         return code
-
-    def errors(self) -> str:
-        """What the trainings wrote to their standard error."""
-        return self._errors.read_text()
-
-    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
-        assert self._worker.stdin is not None
-        assert self._worker.stdout is not None
-        self._worker.stdin.write(json.dumps(job) + "\n")
-        self._worker.stdin.flush()
-        line = self._worker.stdout.readline()
-        assert line, f"the worker ended:\n{self.errors()}"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def __enter__(self) -> "Trainings":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        assert self._worker.stdin is not None
-        self._worker.stdin.close()
-        self._worker.wait()
-        self._folder.cleanup()

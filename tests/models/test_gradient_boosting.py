@@ -1,7 +1,5 @@
 """A booster is its text: the same scores as in memory, and nothing that could lead its parser astray."""
 
-import builtins
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.models.booster_text import END, check_booster_text
 from atft_gat_fan.models.gradient_boosting import Booster, LightGBMParams, load_lightgbm, train_booster
+from tests.missing_lightgbm import without_lightgbm
 
 NUM_FEATURES = 3
 PARAMS = LightGBMParams(num_rounds=3, num_leaves=4, min_data_in_leaf=20, learning_rate=0.3)
@@ -77,15 +76,7 @@ def test_the_progress_is_told_and_may_stop(booster: Booster) -> None:
 
 
 def test_lightgbm_that_does_not_load_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    load: Callable[..., Any] = builtins.__import__
-
-    def refuse(name: str, *args: Any, **options: Any) -> Any:
-        if name == "lightgbm":
-            raise OSError("libgomp.so.1: cannot open shared object file")
-        return load(name, *args, **options)
-
-    monkeypatch.delitem(sys.modules, "lightgbm", raising=False)
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    without_lightgbm(monkeypatch)
     with pytest.raises(ConfigError, match=r"libgomp\.so\.1.*libgomp1.*or do without"):
         train()
 

@@ -1,9 +1,7 @@
 """Boosters learn from the training days alone, weights from the validation days alone, and nothing is done twice."""
 
-import builtins
 import io
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from atft_gat_fan.runs.assembly import Assembly
 from atft_gat_fan.runs.blend import require_blend, trained_blend
 from atft_gat_fan.runs.validate import Request, prepare
 from atft_gat_fan.signals import StopSignals
+from tests.missing_lightgbm import without_lightgbm
 from tests.runs import blending
 from tests.runs.blending import assembly_of, guesses, market, network_that, other_labels, recalls
 
@@ -207,15 +206,7 @@ def test_what_is_kept_is_of_these_data_and_settings_and_whole(
 
 
 def test_a_machine_without_lightgbm_learns_it_before_the_training(monkeypatch) -> None:
-    load: Callable[..., Any] = builtins.__import__
-
-    def refuse(name: str, *args: Any, **options: Any) -> Any:
-        if name == "lightgbm":
-            raise OSError("libgomp.so.1: cannot open shared object file")
-        return load(name, *args, **options)
-
-    monkeypatch.delitem(sys.modules, "lightgbm", raising=False)
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    without_lightgbm(monkeypatch)
     with pytest.raises(ConfigError, match=r"libgomp1.*model\.blend\.enabled=false"):
         require_blend(load_config(["model.blend.enabled=true"]))
     require_blend(load_config([]))

@@ -12,10 +12,10 @@ from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.data.splits import least_purge
 from atft_gat_fan.data.store import Store
 from atft_gat_fan.errors import DataError, Problem, StorageError
-from atft_gat_fan.evaluation.evaluate import MODEL, EvaluationData, evaluate
+from atft_gat_fan.evaluation.evaluate import MODEL, evaluate
 from atft_gat_fan.inference.asked_days import AskedDays
-from atft_gat_fan.inference.score_table import scores_of
 from atft_gat_fan.runs.assembly import Report
+from atft_gat_fan.runs.judged_days import evaluation_data, period_of
 from atft_gat_fan.runs.members import Member
 
 
@@ -28,19 +28,9 @@ def evaluate_scores(table: pl.DataFrame, member: Member, source: str, cache: Pat
     last_seen, seed = _provenance(member)
     store = cached_store(member.recipe(source, cache), report)
     period = _unseen(store, table, last_seen, source)
-    days = store.days[period]
-    volume = store.column("dollar_volume", period)
     defaults = EvaluationConfig()
     evaluation = evaluate(
-        EvaluationData(
-            days=days,
-            codes=store.codes,
-            horizons=store.horizons,
-            scores={MODEL: scores_of(table, days, store.codes, store.horizons)},
-            labels=store.column("labels", period),
-            present=store.column("present", period),
-            dollar_volume=volume if np.isfinite(volume).any() else None,
-        ),
+        evaluation_data(store, period, {MODEL: table}),
         num_quantiles=defaults.num_quantiles,
         cost_bps=defaults.cost_bps,
         seed=seed,
@@ -81,4 +71,4 @@ def _unseen(store: Store, table: pl.DataFrame, last_seen: date, source: str) -> 
             ),
             source=source,
         )
-    return slice(int(unseen[0]), int(unseen[-1]) + 1)
+    return period_of(unseen)

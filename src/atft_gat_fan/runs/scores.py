@@ -17,14 +17,15 @@ from atft_gat_fan.errors import StorageError
 from atft_gat_fan.evaluation.baselines import BaselineData, Baselines, LightGBMParams, baseline_scores
 from atft_gat_fan.evaluation.blend import PART, parts_apart
 from atft_gat_fan.evaluation.charts import VariablesOverTime
-from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, EvaluationData, evaluate
+from atft_gat_fan.evaluation.evaluate import MODEL, Evaluation, evaluate
 from atft_gat_fan.inference.blend import PARTS, Blend
 from atft_gat_fan.inference.blend_files import weight_json
 from atft_gat_fan.inference.predictor import predict_days
-from atft_gat_fan.inference.score_table import read_table, score_table, scores_of, write_table
+from atft_gat_fan.inference.score_table import read_table, score_table, write_table
 from atft_gat_fan.losses.label_transform import transform_labels
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.runs.assembly import Assembly, Report
+from atft_gat_fan.runs.judged_days import evaluation_data, period_of
 from atft_gat_fan.runs.process import device_of
 from atft_gat_fan.runs.run_files import BASELINES, BLEND, PREDICTIONS, read_metrics, write_metrics
 from atft_gat_fan.untrusted import parse_json
@@ -172,7 +173,7 @@ def evaluations_of(run: Path, assembly: Assembly, report: Report, *, blended: bo
     return {
         split: parts_apart(
             evaluate(
-                _evaluation_data(assembly, getattr(assembly.split, split), scorers, unavailable),
+                evaluation_data(assembly.store, period_of(getattr(assembly.split, split)), scorers, unavailable),
                 num_quantiles=evaluation.num_quantiles,
                 cost_bps=evaluation.cost_bps,
                 seed=assembly.config.seed,
@@ -218,26 +219,3 @@ def _baseline_table(assembly: Assembly, baselines: Baselines) -> pl.DataFrame:
 
 def _scored_days(assembly: Assembly) -> NDArray[np.int64]:
     return np.concatenate([getattr(assembly.split, split) for split in SPLITS])
-
-
-def _evaluation_data(
-    assembly: Assembly,
-    days: NDArray[np.int64],
-    scorers: Mapping[str, pl.DataFrame],
-    unavailable: Mapping[str, Mapping[str, str]],
-) -> EvaluationData:
-    store = assembly.store
-    period = slice(int(days[0]), int(days[-1]) + 1)
-    volume = store.column("dollar_volume", period)
-    return EvaluationData(
-        days=store.days[period],
-        codes=store.codes,
-        horizons=store.horizons,
-        scores={
-            name: scores_of(table, store.days[period], store.codes, store.horizons) for name, table in scorers.items()
-        },
-        labels=store.column("labels", period),
-        present=store.column("present", period),
-        dollar_volume=volume if np.isfinite(volume).any() else None,
-        unavailable=unavailable,
-    )

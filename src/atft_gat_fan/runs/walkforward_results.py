@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from atft_gat_fan.errors import StorageError
-from atft_gat_fan.evaluation.evaluate import MODEL, EvaluationData
+from atft_gat_fan.evaluation.evaluate import MODEL
 from atft_gat_fan.evaluation.verdict import title_of
 from atft_gat_fan.evaluation.walkforward import SEED, evaluate_folds, metrics_json
 from atft_gat_fan.evaluation.walkforward_report import WalkForwardInputs, build_walkforward_report
 from atft_gat_fan.inference.bundle import DESCRIPTION
 from atft_gat_fan.inference.ensemble import mean_of_ranks
-from atft_gat_fan.inference.score_table import read_table, scores_of, write_table
+from atft_gat_fan.inference.score_table import read_table, write_table
 from atft_gat_fan.runs.assembly import Report
+from atft_gat_fan.runs.judged_days import evaluation_data
 from atft_gat_fan.runs.run_files import (
     BASELINES,
     BUNDLE,
@@ -52,8 +52,12 @@ def combine(walk: WalkForward, report: Report) -> None:
     missing = _missing(walk)
     periods = [periods_of(fold, walk.store.days) for fold in walk.folds]
     settings = walk.config.evaluation
+    tested = slice(int(walk.folds[0].split.test[0]), int(walk.folds[-1].split.test[-1]) + 1)
+    unavailable = {
+        name: {"unavailable": next(iter(folds.values()))} for name, folds in missing.items() if name not in scores
+    }
     evaluation = evaluate_folds(
-        _evaluation_data(walk, scores, missing),
+        evaluation_data(walk.store, tested, scores, unavailable),
         periods,
         num_quantiles=settings.num_quantiles,
         cost_bps=settings.cost_bps,
@@ -157,26 +161,6 @@ def _sentences(missing: Mapping[str, Mapping[int, str]], num_folds: int) -> list
 
 def _listed(folds: Mapping[int, str]) -> str:
     return ", ".join(map(str, folds))
-
-
-def _evaluation_data(
-    walk: WalkForward, tables: Mapping[str, pl.DataFrame], missing: Mapping[str, Mapping[int, str]]
-) -> EvaluationData:
-    store = walk.store
-    period = slice(int(walk.folds[0].split.test[0]), int(walk.folds[-1].split.test[-1]) + 1)
-    days, volume = store.days[period], store.column("dollar_volume", period)
-    return EvaluationData(
-        days=days,
-        codes=store.codes,
-        horizons=store.horizons,
-        scores={name: scores_of(table, days, store.codes, store.horizons) for name, table in tables.items()},
-        labels=store.column("labels", period),
-        present=store.column("present", period),
-        dollar_volume=volume if np.isfinite(volume).any() else None,
-        unavailable={
-            name: {"unavailable": next(iter(folds.values()))} for name, folds in missing.items() if name not in tables
-        },
-    )
 
 
 def _train_metrics(walk: WalkForward) -> dict[str, Any]:
