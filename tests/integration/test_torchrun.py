@@ -122,7 +122,7 @@ def test_torchrun_that_is_told_to_stop_leaves_a_run_that_goes_on_on_another_numb
     run = alone.with_name("stopped")
     process = training(run)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) != 0
+    assert process.wait(60) == 1, "as the page says: whatever those of the training were"
     state = json.loads((run / "run_state.json").read_text())
     assert state["status"] == "interrupted"
     assert state["resumable"]
