@@ -32,7 +32,7 @@ FULL = ("data.synthetic.num_stocks=100", "data.synthetic.num_days=3000")
 HALF_TESTED = ("split.train_fraction=0.45", "split.valid_fraction=0.05")
 """Many test days are cheaper than many trainings, and they are what small differences need."""
 QUICK = ("data.synthetic.num_stocks=30", "data.synthetic.num_days=400", "train.max_steps=20")
-FULL_SEEDS, QUICK_SEEDS = 8, 1
+FULL_SEEDS, QUICK_SEEDS = 6, 1
 STRESSED_SEEDS = 2
 """Where no RankIC is asked."""
 DELTA = "loss.huber_delta=0.55"

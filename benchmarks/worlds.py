@@ -3,7 +3,7 @@
     python -m benchmarks.worlds [--quick] [--only WORLD ...] [--out FOLDER]
 
 Each world of the synthetic market and its null twin go through the validation of `atft validate`: trainings with and
-without one improvement, paired by seed, on 450 to 1,500 test days of 100 stocks with eight seeds. That takes hours. It
+without one improvement, paired by seed, on 450 to 1,500 test days of 100 stocks with six seeds. That takes hours. It
 can be ended and started again: trainings that are finished stay in FOLDER, with validation.html of each world.
 `--quick` is a smoke check on one seed and a few steps, whose answers mean nothing.
 
