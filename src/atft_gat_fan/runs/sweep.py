@@ -13,10 +13,10 @@ from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.errors import ConfigError, TrialError
 from atft_gat_fan.runs.pace import duration
 from atft_gat_fan.runs.run_files import CONFIG, write_text
+from atft_gat_fan.runs.run_status import finished_run
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train import require_same_configuration
 from atft_gat_fan.runs.trial_runner import threads_of_each, trial_runner
-from atft_gat_fan.runs.walkforward_plan import finished_run
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.validation.trials import Job, Progress

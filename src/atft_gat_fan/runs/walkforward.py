@@ -11,10 +11,11 @@ from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.errors import ConfigError, StorageError, TrialError
 from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, read_metrics, write_text
+from atft_gat_fan.runs.run_status import finished_run
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.train import require_same_configuration
 from atft_gat_fan.runs.trial_runner import trial_runner
-from atft_gat_fan.runs.walkforward_plan import FoldRun, PlannedFold, WalkForward, finished_run
+from atft_gat_fan.runs.walkforward_plan import FoldRun, PlannedFold, WalkForward
 from atft_gat_fan.runs.walkforward_progress import WalkProgress
 from atft_gat_fan.runs.walkforward_results import PAGE, combine
 from atft_gat_fan.runs.warm_start import load_initial
