@@ -8,13 +8,13 @@ from typing import Any
 
 from rich.console import Console
 
-from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.errors import ConfigError, TrialError
 from atft_gat_fan.runs.event_tail import EventTail
 from atft_gat_fan.runs.pace import duration
 from atft_gat_fan.runs.search_plan import QUESTION, TRIALS, SearchPlan, settle_question
 from atft_gat_fan.runs.search_results import BEST, PAGE, RESULT, write_results
 from atft_gat_fan.runs.search_study import JOURNAL, Study, Tried
+from atft_gat_fan.runs.train import seconds_left
 from atft_gat_fan.runs.trial import RUN, write_request
 from atft_gat_fan.runs.trial_runner import trial_runner
 from atft_gat_fan.signals import StopSignals
@@ -36,9 +36,7 @@ def search(plan: SearchPlan, console: Console, command: str, began: float | None
     another search, TrialError where no training came to its end, StorageError.
     """
     config = plan.config
-    limit = config.run.stop_after
-    left = None if limit is None else seconds(limit) - (0.0 if began is None else time.monotonic() - began)
-    with RunFolder(plan.folder), StopSignals(left) as signals:
+    with RunFolder(plan.folder), StopSignals(seconds_left(config, began)) as signals:
         if config.run.fresh:
             _clear(plan.folder)
         settle_question(plan)
