@@ -27,6 +27,7 @@ from atft_gat_fan.errors import ConfigError
 def test_every_sweep_of_the_grammar_is_a_parameter(argument: str, parameter: Choice | Numbers) -> None:
     space = read_space(["seed=3", argument])
     assert space.parameters == (parameter,)
+    assert space.varied == (argument,)
     assert space.fixed == ("seed=3",)
 
 

@@ -37,7 +37,7 @@ def plan(tmp_path: Path) -> SearchPlan:
     ]
     space = read_space(arguments)
     (tmp_path / "search").mkdir()
-    return SearchPlan(tuple(arguments), load_config(space.fixed), space, tmp_path / "search", "made up", "f" * 8, DAYS)
+    return SearchPlan(load_config(space.fixed), space, tmp_path / "search", "made up", "f" * 8, DAYS)
 
 
 def leave_outcome(folder: Path, level: float) -> TrialOutcome:
@@ -114,7 +114,7 @@ def test_what_does_not_fit_together_has_failed_and_counts(plan: SearchPlan, tmp_
     from atft_gat_fan.config.search_space import read_space
 
     space = read_space([*plan.space.fixed, "model.num_heads=choice(3,5)"])
-    other = SearchPlan(plan.arguments, plan.config, space, tmp_path / "other", "made up", "f" * 8, DAYS)
+    other = SearchPlan(plan.config, space, tmp_path / "other", "made up", "f" * 8, DAYS)
     other.folder.mkdir()
     study = Study(other.folder, space, plan.config.search)
     assert SearchQueue(other, study, lambda text: None).next() is None
@@ -134,7 +134,7 @@ def test_a_trial_is_judged_on_the_validation_days_and_trained_as_asked(plan: Sea
 def test_a_folder_belongs_to_one_question(plan: SearchPlan) -> None:
     settle_question(plan)
     settle_question(plan)
-    other = SearchPlan(plan.arguments, plan.config, plan.space, plan.folder, "made up", "another", DAYS)
+    other = SearchPlan(plan.config, plan.space, plan.folder, "made up", "another", DAYS)
     with pytest.raises(ConfigError, match="a search of the same data, found another"):
         settle_question(other)
 

@@ -40,6 +40,8 @@ class Space:
     """What a search varies, and the arguments that all its trials have."""
 
     parameters: tuple[Choice | Numbers, ...]
+    varied: tuple[str, ...]
+    """The arguments of `parameters`, as they were given."""
     fixed: tuple[str, ...]
 
     def arguments(self, drawn: dict[str, str | float]) -> list[str]:
@@ -53,6 +55,7 @@ class Space:
 def read_space(arguments: Sequence[str]) -> Space:
     """Raises ConfigError for arguments out of the grammar, nothing to vary, and what cannot be searched over."""
     parameters: list[Choice | Numbers] = []
+    varied: list[str] = []
     fixed: list[str] = []
     for argument in arguments:
         if argument.startswith(CONFIG_ARGUMENT):
@@ -61,6 +64,7 @@ def read_space(arguments: Sequence[str]) -> Space:
         override = parse(argument)
         if override.is_sweep_override():
             parameters.append(_parameter(argument, override))
+            varied.append(argument)
         else:
             fixed.append(argument)
     if not parameters:
@@ -71,7 +75,7 @@ def read_space(arguments: Sequence[str]) -> Space:
     keys = [each.key for each in parameters]
     if len(set(keys)) < len(keys):
         raise ConfigError(f"expected each key once, found {', '.join(keys)}")
-    return Space(tuple(parameters), tuple(fixed))
+    return Space(tuple(parameters), tuple(varied), tuple(fixed))
 
 
 def _parameter(argument: str, override: Override) -> Choice | Numbers:

@@ -15,7 +15,7 @@ from atft_gat_fan.runs.search_plan import QUESTION, TRIALS, SearchPlan, settle_q
 from atft_gat_fan.runs.search_results import BEST, PAGE, RESULT, write_results
 from atft_gat_fan.runs.search_study import JOURNAL, Study, Tried
 from atft_gat_fan.runs.train import seconds_left
-from atft_gat_fan.runs.trial import RUN, write_request
+from atft_gat_fan.runs.trial import RUN, TRIAL_MODULE, write_request
 from atft_gat_fan.runs.trial_runner import trial_runner
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
@@ -23,7 +23,6 @@ from atft_gat_fan.validation.outcome import TrialOutcome
 from atft_gat_fan.validation.search_result import SearchResult, score
 from atft_gat_fan.validation.trials import Failure, Job
 
-TRIAL_MODULE = "atft_gat_fan.runs.trial"
 EVERY = 2.0
 """Seconds between two looks into the record of a training."""
 
@@ -162,7 +161,7 @@ def describe_search(plan: SearchPlan) -> dict[str, Any]:
     settings = plan.config.search
     return {
         "folder": str(plan.folder),
-        "space": [argument for argument in plan.arguments if argument not in plan.space.fixed],
+        "space": list(plan.space.varied),
         "shared": list(plan.space.fixed),
         "days": [plan.valid_days[0], plan.valid_days[-1], len(plan.valid_days)],
         "trials": settings.num_trials,

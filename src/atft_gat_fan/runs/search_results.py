@@ -32,7 +32,7 @@ def write_results(
     result = SearchResult(
         command=command,
         data=plan.data,
-        space=tuple(argument for argument in plan.arguments if argument not in plan.space.fixed),
+        space=plan.space.varied,
         days=(plan.valid_days[0], plan.valid_days[-1], len(plan.valid_days)),
         horizons=horizons,
         trials=tuple(trials),

@@ -42,7 +42,15 @@ from atft_gat_fan.validation.divergence import diagnose
 from atft_gat_fan.validation.outcome import TrialOutcome
 from atft_gat_fan.validation.plan import Trial
 
+TRIAL_MODULE = "atft_gat_fan.runs.trial"
 REQUEST, CONFIG, RUN = "request.json", "config.yaml", "run"
+OF_EVERY_TRIAL = (
+    "train.tensorboard=false",
+    "train.log_every=1",  # the definition of divergence counts steps
+    "run.fresh=false",
+    "run.stop_after=null",
+)
+"""Keys of every trial's configuration, whatever its command was given."""
 STRESS_TEST_DAYS = 100
 """Of a stressed training: enough to see whether it still tells stocks apart."""
 
