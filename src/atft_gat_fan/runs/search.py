@@ -56,16 +56,6 @@ def search(plan: SearchPlan, console: Console, command: str, began: float | None
         return write_results(plan, tried, study.importances(), command)
 
 
-def require_optuna() -> None:
-    """Raises ConfigError where the optional part is not installed."""
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"atft search: expected the package optuna, found no {error.name} -> pip install 'atft-gat-fan[search]'"
-        ) from error
-
-
 class SearchQueue:
     """Draws the next configuration when there is room for it, and tells the study how each went."""
 
