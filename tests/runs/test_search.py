@@ -110,6 +110,23 @@ def test_a_trial_that_finished_just_before_a_stop_is_settled_without_training(pl
     assert Study(plan.folder, plan.space, plan.config.search).tried[0].value == pytest.approx(0.05)
 
 
+def test_a_training_that_diverged_has_failed_and_is_not_the_best(plan: SearchPlan) -> None:
+    study = Study(plan.folder, plan.space, plan.config.search)
+    queue = SearchQueue(plan, study, lambda text: None)
+    jobs = [job for _ in range(3) if (job := queue.next()) is not None]
+    queue.over(jobs[0], leave_outcome(jobs[0].folder, -0.02))
+    nothing = dict.fromkeys((1, 2), (0.0,) * len(DAYS))
+    diverged = TrialOutcome(days=DAYS, daily_rank_ic=nothing)
+    queue.over(jobs[1], diverged)
+    diverged.write(jobs[2].folder)  # just before a stop
+    study = Study(plan.folder, plan.space, plan.config.search)
+    SearchQueue(plan, study, lambda text: None).next()
+    result = write_results(plan, study.tried, {}, "atft search")
+    assert [each.state for each in result.trials] == ["complete", "failed", "failed"]
+    assert result.best == 0
+    assert {each.why for each in result.trials[1:]} == {"the training diverged: no finite weights"}
+
+
 def test_what_does_not_fit_together_has_failed_and_counts(plan: SearchPlan, tmp_path: Path) -> None:
     from atft_gat_fan.config.search_space import read_space
 

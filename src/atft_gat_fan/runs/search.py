@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from atft_gat_fan.errors import ConfigError, TrialError
+from atft_gat_fan.errors import ConfigError, NonFiniteError, TrialError
 from atft_gat_fan.runs.event_tail import EventTail
 from atft_gat_fan.runs.pace import duration
 from atft_gat_fan.runs.search_plan import QUESTION, TRIALS, SearchPlan, settle_question
@@ -88,6 +88,9 @@ class SearchQueue:
     def over(self, job: Job, end: TrialOutcome | Failure | None) -> None:
         number = int(job.name)
         self._report(number)
+        if isinstance(end, TrialOutcome) and end.seconds is None:
+            # Its RankIC of 0 would beat all that rank worse than chance.
+            end = Failure("the training diverged: no finite weights", NonFiniteError.exit_code)
         if isinstance(end, Failure):
             self._study.fail(number, str(end))
             self._say(number, f"failed: {end}")
