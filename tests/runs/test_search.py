@@ -148,6 +148,13 @@ def test_a_trial_is_judged_on_the_validation_days_and_trained_as_asked(plan: Sea
     assert config.run.dir == str(plan.folder / "trials" / "0003" / "run")
 
 
+def test_a_blend_is_refused_as_trials_train_the_network_alone(plan: SearchPlan) -> None:
+    with pytest.raises(ConfigError, match=r"leave LightGBM out.*model\.blend\.enabled=false"):
+        plan_search([*KEYS, *OVER, "model.blend.enabled=true"], quiet())
+    with pytest.raises(ConfigError, match=r"leave LightGBM out.*model\.blend\.enabled=false"):
+        plan.trial_config(0, ["model.blend.enabled=true"])
+
+
 def test_a_folder_belongs_to_one_question(plan: SearchPlan) -> None:
     settle_question(plan)
     settle_question(plan)

@@ -22,7 +22,7 @@ from atft_gat_fan.runs.assembly import assemble
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.run_files import MOST_BYTES, write_json
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.runs.trial import OF_EVERY_TRIAL, RUN
+from atft_gat_fan.runs.trial import OF_EVERY_TRIAL, RUN, require_network
 from atft_gat_fan.runs.trial_runner import threads_of_each
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.untrusted import parse_json, read_plain
@@ -56,6 +56,7 @@ class SearchPlan:
         """Raises ConfigError where what was drawn does not fit together."""
         config = load_config([*self.space.fixed, *drawn])
         resolve(config)
+        require_network(config)
         changed = overridden(config, OF_EVERY_TRIAL)
         run = {
             "dir": str(self.trial_folder(number) / RUN),
@@ -73,6 +74,7 @@ def plan_search(arguments: Sequence[str], console: Console) -> SearchPlan:
     space = read_space(arguments)
     config = load_config(space.fixed)
     resolve(config)
+    require_network(config)
     prepare_process(threads_of_each(config, config.trials.workers))
     with StopSignals() as signals, Stages(console, signals) as stages:
         # Online: nothing is materialised here, where nothing is trained.

@@ -20,13 +20,13 @@ from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.folds import Fold
 from atft_gat_fan.data.splits import usable_days
-from atft_gat_fan.errors import ConfigError, StorageError
+from atft_gat_fan.errors import StorageError
 from atft_gat_fan.runs.assembly import Assembly, assemble
 from atft_gat_fan.runs.pace import START_UP, duration, measure_pace
 from atft_gat_fan.runs.process import device_of, prepare_process
 from atft_gat_fan.runs.run_files import write_json, write_text
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.runs.trial import OF_EVERY_TRIAL, TRIAL_MODULE, write_request
+from atft_gat_fan.runs.trial import OF_EVERY_TRIAL, TRIAL_MODULE, require_network, write_request
 from atft_gat_fan.runs.trial_runner import trial_runner
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
@@ -125,12 +125,9 @@ def prepare(request: Request, console: Console, arms: Arms | None = None) -> Pre
 
 
 def _require_networks(config: Config, arms: Arms) -> None:
-    """Raises ConfigError where an arm blends: a trial trains and scores the network alone."""
+    """Raises ConfigError where an arm blends."""
     for arm in ((), *(arm.overrides for arm in (*arms.variants, *arms.without))):
-        if overridden(config, (*arms.baseline, *arm)).model.blend.enabled:
-            raise ConfigError(
-                "a validation compares networks, and would leave LightGBM out of them; set model.blend.enabled=false"
-            )
+        require_network(overridden(config, (*arms.baseline, *arm)))
 
 
 def describe_plan(prepared: Prepared) -> dict[str, Any]:
