@@ -18,7 +18,9 @@ from tests.validation.children import child_command, make_jobs, spans, times
 @pytest.fixture
 def runner(tmp_path):
     def make(body="", **keywords):
-        return LocalRunner(child_command(tmp_path, body), TrialOutcome.read, **{"workers": 2, **keywords})
+        return LocalRunner(
+            child_command(tmp_path, body), TrialOutcome.read, **{"workers": 2, "max_retries": 2, **keywords}
+        )
 
     return make
 

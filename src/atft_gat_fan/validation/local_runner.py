@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from atft_gat_fan.validation.process_runner import GRACE, LOG, MAX_RETRIES, Ending, ProcessRunner
+from atft_gat_fan.validation.process_runner import GRACE, LOG, Ending, ProcessRunner
 from atft_gat_fan.validation.trials import Job, Outcome, Progress
 
 Command = Callable[[Path], Sequence[str]]
@@ -23,7 +23,7 @@ class LocalRunner(ProcessRunner[Outcome]):
         read: Callable[[Path], Outcome | None],
         *,
         workers: int,
-        max_retries: int = MAX_RETRIES,
+        max_retries: int,
         poll: Callable[[], None] = lambda: None,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:

@@ -16,7 +16,6 @@ GLANCE = 0.1
 """Seconds between two looks at the processes."""
 GRACE = 30.0
 """Seconds that a process told to stop has for saving."""
-MAX_RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class ProcessRunner(Generic[Outcome]):
         *,
         workers: int,
         room: Callable[[], float] | None = None,
-        max_retries: int = MAX_RETRIES,
+        max_retries: int,
         poll: Callable[[], None] = lambda: None,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
