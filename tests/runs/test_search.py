@@ -1,12 +1,13 @@
 """A search as a whole: it goes on, gives up, deflates its best by what was tried, and never sees the test days."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from atft_gat_fan.config.load import load_config
-from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.errors import ConfigError, StorageError
 from atft_gat_fan.validation.outcome import TrialOutcome
 from atft_gat_fan.validation.trials import Failure
 from tests.runs.tiny import MARKET, TINY, quiet
@@ -146,6 +147,17 @@ def test_a_trial_is_judged_on_the_validation_days_and_trained_as_asked(plan: Sea
     config = plan.trial_config(3, ["optimizer.lr=0.001", "model.hidden_size=12"])
     assert (config.optimizer.lr, config.model.hidden_size) == (0.001, 12)
     assert config.run.dir == str(plan.folder / "trials" / "0003" / "run")
+
+
+def test_the_best_trials_folder_that_is_gone_is_named(plan: SearchPlan) -> None:
+    study = Study(plan.folder, plan.space, plan.config.search)
+    queue = SearchQueue(plan, study, lambda text: None)
+    jobs = [job for _ in range(3) if (job := queue.next()) is not None]
+    for level, job in zip((0.01, 0.03, 0.02), jobs, strict=True):
+        queue.over(job, leave_outcome(job.folder, level))
+    shutil.rmtree(jobs[1].folder)
+    with pytest.raises(StorageError, match=r"trials/0001: expected the outcome of the best trial.*run\.fresh=true"):
+        write_results(plan, study.tried, {}, "atft search")
 
 
 def test_a_blend_is_refused_as_trials_train_the_network_alone(plan: SearchPlan) -> None:
