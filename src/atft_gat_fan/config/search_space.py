@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
+from atft_gat_fan.config.load import PLACES
 from atft_gat_fan.config.overrides import CONFIG_ARGUMENT, parse
 from atft_gat_fan.errors import ConfigError
 
 TAGS = {"log", "int"}
-KEPT = ("run", "trials", "search", "validation", "monitor", "walkforward", "evaluation", "split", "data")
+KEPT = {*PLACES, "evaluation", "split"}
 """Sections that all trials share: places and what is measured; other days or horizons would be another question."""
 
 
