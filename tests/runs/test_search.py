@@ -195,4 +195,8 @@ def test_a_search_never_sees_the_test_days_and_goes_on(tmp_path: Path) -> None:
     before = [(Path(trial.folder) / "trial.json").stat().st_mtime_ns for trial in first.trials]
     again = search(plan_search([*arguments, "search.num_trials=2"], quiet()), quiet(), "atft search")
     assert again == first
-    assert [(Path(trial.folder) / "trial.json").stat().st_mtime_ns for trial in again.trials] == before
+    more = search(plan_search([*arguments, "search.num_trials=3"], quiet()), quiet(), "atft search")
+    assert more.trials[:2] == first.trials
+    assert (len(more.trials), more.trials[2].state) == (3, "complete")
+    assert TrialOutcome.read(Path(more.trials[2].folder)) is not None
+    assert [(Path(trial.folder) / "trial.json").stat().st_mtime_ns for trial in more.trials[:2]] == before
