@@ -20,8 +20,8 @@ from atft_gat_fan.evaluation.evaluate import MODEL
 from atft_gat_fan.runs.assembly import assemble
 from atft_gat_fan.runs.pace import START_UP, measure_pace
 from atft_gat_fan.runs.process import prepare_process
+from atft_gat_fan.runs.run_status import finished_run
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.runs.walkforward_plan import finished_run
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.settings import NOT_IN_DIGEST
 from atft_gat_fan.validation.trials import Job, estimated_seconds

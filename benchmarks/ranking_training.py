@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from atft_gat_fan.config.load import read_config, to_yaml
+from atft_gat_fan.config.schema import TrialsConfig
 from atft_gat_fan.errors import ConfigError, StorageError, TrialError
 from atft_gat_fan.evaluation.evaluate import MODEL
 from atft_gat_fan.inference.score_table import score_table, write_table
@@ -65,6 +66,7 @@ def train_all(plan: Plan, console: Console, runner: TrialRunner[Path] | None = N
             command,
             finished_member,
             workers=plan.request.workers,
+            max_retries=TrialsConfig().max_retries,
             poll=lambda: signals.raise_if_received("between trainings", saved="each has saved where it is"),
             progress=lambda progress: _say(progress, console),
         )

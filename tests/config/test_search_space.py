@@ -27,6 +27,7 @@ from atft_gat_fan.errors import ConfigError
 def test_every_sweep_of_the_grammar_is_a_parameter(argument: str, parameter: Choice | Numbers) -> None:
     space = read_space(["seed=3", argument])
     assert space.parameters == (parameter,)
+    assert space.varied == (argument,)
     assert space.fixed == ("seed=3",)
 
 
@@ -54,6 +55,8 @@ def test_what_is_drawn_makes_a_configuration() -> None:
         (["data=sample,synthetic"], "all trials must share"),
         (["data.window=10,20"], "all trials must share"),
         (["run.name=a,b"], "all trials must share"),
+        (["evaluation.cost_bps=5,10"], "all trials must share"),
+        (["distributed.strategy=auto,ddp"], "all trials must share"),
         (["optimizer.lr=1e-3,1e-2", "optimizer.lr=1,2"], "each key once"),
         (["optimizer.lr=tag(log,interval(0,1))"], "low < high above 0, got 0 and 1"),
         (["optimizer.lr=interval(2,1)"], "low < high, got 2 and 1"),

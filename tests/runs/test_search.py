@@ -1,12 +1,13 @@
 """A search as a whole: it goes on, gives up, deflates its best by what was tried, and never sees the test days."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from atft_gat_fan.config.load import load_config
-from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.errors import ConfigError, StorageError
 from atft_gat_fan.validation.outcome import TrialOutcome
 from atft_gat_fan.validation.trials import Failure
 from tests.runs.tiny import MARKET, TINY, quiet
@@ -37,7 +38,7 @@ def plan(tmp_path: Path) -> SearchPlan:
     ]
     space = read_space(arguments)
     (tmp_path / "search").mkdir()
-    return SearchPlan(tuple(arguments), load_config(space.fixed), space, tmp_path / "search", "made up", "f" * 8, DAYS)
+    return SearchPlan(load_config(space.fixed), space, tmp_path / "search", "made up", "f" * 8, DAYS)
 
 
 def leave_outcome(folder: Path, level: float) -> TrialOutcome:
@@ -110,11 +111,28 @@ def test_a_trial_that_finished_just_before_a_stop_is_settled_without_training(pl
     assert Study(plan.folder, plan.space, plan.config.search).tried[0].value == pytest.approx(0.05)
 
 
+def test_a_training_that_diverged_has_failed_and_is_not_the_best(plan: SearchPlan) -> None:
+    study = Study(plan.folder, plan.space, plan.config.search)
+    queue = SearchQueue(plan, study, lambda text: None)
+    jobs = [job for _ in range(3) if (job := queue.next()) is not None]
+    queue.over(jobs[0], leave_outcome(jobs[0].folder, -0.02))
+    nothing = dict.fromkeys((1, 2), (0.0,) * len(DAYS))
+    diverged = TrialOutcome(days=DAYS, daily_rank_ic=nothing)
+    queue.over(jobs[1], diverged)
+    diverged.write(jobs[2].folder)  # just before a stop
+    study = Study(plan.folder, plan.space, plan.config.search)
+    SearchQueue(plan, study, lambda text: None).next()
+    result = write_results(plan, study.tried, {}, "atft search")
+    assert [each.state for each in result.trials] == ["complete", "failed", "failed"]
+    assert result.best == 0
+    assert {each.why for each in result.trials[1:]} == {"the training diverged: no finite weights"}
+
+
 def test_what_does_not_fit_together_has_failed_and_counts(plan: SearchPlan, tmp_path: Path) -> None:
     from atft_gat_fan.config.search_space import read_space
 
     space = read_space([*plan.space.fixed, "model.num_heads=choice(3,5)"])
-    other = SearchPlan(plan.arguments, plan.config, space, tmp_path / "other", "made up", "f" * 8, DAYS)
+    other = SearchPlan(plan.config, space, tmp_path / "other", "made up", "f" * 8, DAYS)
     other.folder.mkdir()
     study = Study(other.folder, space, plan.config.search)
     assert SearchQueue(other, study, lambda text: None).next() is None
@@ -131,10 +149,28 @@ def test_a_trial_is_judged_on_the_validation_days_and_trained_as_asked(plan: Sea
     assert config.run.dir == str(plan.folder / "trials" / "0003" / "run")
 
 
+def test_the_best_trials_folder_that_is_gone_is_named(plan: SearchPlan) -> None:
+    study = Study(plan.folder, plan.space, plan.config.search)
+    queue = SearchQueue(plan, study, lambda text: None)
+    jobs = [job for _ in range(3) if (job := queue.next()) is not None]
+    for level, job in zip((0.01, 0.03, 0.02), jobs, strict=True):
+        queue.over(job, leave_outcome(job.folder, level))
+    shutil.rmtree(jobs[1].folder)
+    with pytest.raises(StorageError, match=r"trials/0001: expected the outcome of the best trial.*run\.fresh=true"):
+        write_results(plan, study.tried, {}, "atft search")
+
+
+def test_a_blend_is_refused_as_trials_train_the_network_alone(plan: SearchPlan) -> None:
+    with pytest.raises(ConfigError, match=r"leave LightGBM out.*model\.blend\.enabled=false"):
+        plan_search([*KEYS, *OVER, "model.blend.enabled=true"], quiet())
+    with pytest.raises(ConfigError, match=r"leave LightGBM out.*model\.blend\.enabled=false"):
+        plan.trial_config(0, ["model.blend.enabled=true"])
+
+
 def test_a_folder_belongs_to_one_question(plan: SearchPlan) -> None:
     settle_question(plan)
     settle_question(plan)
-    other = SearchPlan(plan.arguments, plan.config, plan.space, plan.folder, "made up", "another", DAYS)
+    other = SearchPlan(plan.config, plan.space, plan.folder, "made up", "another", DAYS)
     with pytest.raises(ConfigError, match="a search of the same data, found another"):
         settle_question(other)
 
@@ -159,4 +195,8 @@ def test_a_search_never_sees_the_test_days_and_goes_on(tmp_path: Path) -> None:
     before = [(Path(trial.folder) / "trial.json").stat().st_mtime_ns for trial in first.trials]
     again = search(plan_search([*arguments, "search.num_trials=2"], quiet()), quiet(), "atft search")
     assert again == first
-    assert [(Path(trial.folder) / "trial.json").stat().st_mtime_ns for trial in again.trials] == before
+    more = search(plan_search([*arguments, "search.num_trials=3"], quiet()), quiet(), "atft search")
+    assert more.trials[:2] == first.trials
+    assert (len(more.trials), more.trials[2].state) == (3, "complete")
+    assert TrialOutcome.read(Path(more.trials[2].folder)) is not None
+    assert [(Path(trial.folder) / "trial.json").stat().st_mtime_ns for trial in more.trials[:2]] == before

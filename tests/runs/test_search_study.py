@@ -1,6 +1,7 @@
 """The record of a search: seeded, gone on with as if it had not been stopped, and only what was asked counts."""
 
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,15 @@ def test_a_running_trial_is_there_again_and_can_be_settled(tmp_path: Path) -> No
     again.report(number, 1, 0.1)
     again.finish(number, 0.2)
     assert again.tried[0].value == 0.2
+
+
+def test_a_lock_that_a_killed_process_left_is_not_waited_for(tmp_path: Path) -> None:
+    began = time.monotonic()
+    (tmp_path / f"{JOURNAL}.lock").touch()
+    try_some(Study(tmp_path, SPACE, SETTINGS), 1)
+    (tmp_path / f"{JOURNAL}.lock").touch()
+    assert len(Study(tmp_path, SPACE, SETTINGS).tried) == 1
+    assert time.monotonic() - began < 15, "Optuna waits for 30 s"
 
 
 def test_a_torn_last_line_is_cut_off_and_what_is_no_journal_is_refused(tmp_path: Path) -> None:

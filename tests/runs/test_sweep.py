@@ -84,7 +84,12 @@ def test_each_run_finds_its_configuration_and_one_that_fails_stops_no_other(
 ) -> None:
     @contextmanager
     def quick(module, read, trials, *, workers, poll, progress):
-        yield LocalRunner(lambda run: [sys.executable, "-c", FINISHES, str(run)], read, workers=workers)
+        yield LocalRunner(
+            lambda run: [sys.executable, "-c", FINISHES, str(run)],
+            read,
+            workers=workers,
+            max_retries=trials.max_retries,
+        )
 
     monkeypatch.setattr(sweeps, "trial_runner", quick)
     runs = runs_of(tmp_path, "seed=1,3,2", "trials.workers=2", "run.stop_after=3h")

@@ -1,6 +1,7 @@
 """Where trainings run is the configuration's choice; what is not installed is named."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,8 +10,7 @@ import pytest
 from atft_gat_fan.config.load import from_mapping, load_config, run_folder
 from atft_gat_fan.config.schema import TrialsConfig
 from atft_gat_fan.errors import ConfigError
-from atft_gat_fan.runs.search import require_optuna
-from atft_gat_fan.runs.trial_runner import threads_of_each, trial_runner
+from atft_gat_fan.runs.trial_runner import require_optuna, threads_of_each, trial_runner
 from atft_gat_fan.training.settings import config_digest
 from atft_gat_fan.validation.local_runner import LocalRunner
 from atft_gat_fan.validation.trials import Job
@@ -30,6 +30,17 @@ def test_a_part_that_is_not_installed_is_named(package: str, extra: str, monkeyp
     }
     with pytest.raises(ConfigError, match=rf"found no {package} -> pip install 'atft-gat-fan\[{extra}\]'"):
         asks[package]()
+
+
+def test_a_search_without_optuna_says_what_to_install() -> None:
+    """In a process of its own: here Optuna may have been imported before."""
+    without = "import sys; sys.modules['optuna'] = None; from atft_gat_fan.cli.main import main; main()"
+    said = subprocess.run(
+        [sys.executable, "-c", without, "search", "seed=1,2"], capture_output=True, check=False, text=True
+    )
+    assert said.returncode == ConfigError.exit_code
+    assert "pip install 'atft-gat-fan[search]'" in " ".join(said.stderr.split())
+    assert "Traceback" not in said.stderr
 
 
 def test_where_trainings_run_changes_neither_the_run_nor_its_folder() -> None:

@@ -76,6 +76,8 @@ def test_the_plan_is_made_without_training_and_estimates_the_time(tmp_path: Path
     assert not (tmp_path / "validation").exists()
     with pytest.raises(ConfigError, match="--gate"):
         prepare(request(tmp_path, gates=["nothing"]), quiet())
+    with pytest.raises(ConfigError, match=r"leave LightGBM out.*model\.blend\.enabled=false"):
+        prepare(request(tmp_path, "model.blend.enabled=true"), quiet())
 
 
 @pytest.mark.slow

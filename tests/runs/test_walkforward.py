@@ -18,8 +18,9 @@ from atft_gat_fan.inference.bundle import load_bundle
 from atft_gat_fan.inference.ensemble import mean_of_ranks
 from atft_gat_fan.runs.fold import run_fold
 from atft_gat_fan.runs.run_files import read_metrics
+from atft_gat_fan.runs.run_status import finished_run
 from atft_gat_fan.runs.walkforward import walkforward
-from atft_gat_fan.runs.walkforward_plan import WalkForward, describe_plan, finished_run, prepare, walk_folder
+from atft_gat_fan.runs.walkforward_plan import WalkForward, describe_plan, prepare, walk_folder
 from atft_gat_fan.validation.trials import Failure, TrialResults
 
 SMALL = [

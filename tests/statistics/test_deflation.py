@@ -82,6 +82,13 @@ def test_skill_among_many_is_found() -> None:
     assert result.p_undeflated < result.p
 
 
+def test_a_small_p_is_not_rounded_to_0() -> None:
+    best = np.random.default_rng(10).normal(1.0, 1.0, 750)
+    result = deflated_icir(best, np.array([daily_ratio(best).icir]))
+    assert 0 < result.p == result.p_undeflated < 1e-20
+    assert probability_above(result.ratio, 0.0) == 1.0
+
+
 def test_what_was_tried_and_is_not_known_counts() -> None:
     rng = np.random.default_rng(6)
     best, icirs = rng.normal(0.1, 1.0, 300), rng.normal(0.0, 0.05, 10)

@@ -39,7 +39,7 @@ def make_result(skills: list[float], *, num_pruned: int = 0, num_failed: int = 0
     of_each = icirs(trials, outcomes)
     trials = [SearchTrial(**{**vars(t), "icir": icir}) for t, icir in zip(trials, of_each, strict=True)]
     best = max(outcomes, key=lambda number: score(outcomes[number])) if outcomes else None
-    luck = None if best is None else judge_luck(outcomes[best], of_each, len(trials), (1, 5))
+    luck = None if best is None else judge_luck(outcomes[best], of_each, (1, 5))
     return SearchResult(
         command="atft search 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
         data="panel.parquet, 12 stocks, 2010-01-04 to 2021-01-01",

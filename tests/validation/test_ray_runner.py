@@ -100,6 +100,45 @@ def test_a_stop_lets_the_processes_save_and_leaves_none(runner, tmp_path: Path) 
             os.kill(int((job.folder / "pid").read_text()), 0)
 
 
+def test_a_task_that_does_not_end_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a cluster: a worker that heeds no interrupt cannot be had from a real one."""
+    from atft_gat_fan.validation import ray_runner
+
+    waited, cancelled = [], []
+
+    def wait(tasks: list[object], timeout: float) -> tuple[list[object], list[object]]:
+        waited.append(timeout)
+        return [], tasks
+
+    class Remote:
+        def options(self, **_: object) -> "Remote":
+            return self
+
+        def remote(self, task: object) -> object:
+            return object()
+
+    monkeypatch.setattr(ray_runner, "_remote", Remote)
+    monkeypatch.setattr(ray_runner, "_nodes", list)
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(ray, "cancel", lambda task, force=False: cancelled.append(force))
+    monkeypatch.setattr(ray_runner, "GRACE", 0.5)
+    monkeypatch.setattr(ray_runner, "MARGIN", 0.5)
+    (job,) = make_jobs(tmp_path, "a")
+    process = ray_runner.RayProcess(lambda folder: ["true"], job, ray_runner.Needs(1.0, 0.0, 0.0))
+    assert not process.overdue
+    process.stop()
+    process.stop()
+    time.sleep(0.6)
+    assert not process.overdue
+    process.close()
+    assert 0 < waited[0] <= 0.4
+    time.sleep(0.5)
+    assert process.overdue
+    process.close()
+    assert waited[1] == 0
+    assert cancelled == [False, True, True]
+
+
 def test_what_no_node_can_do_is_refused(runner, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"a node with 64 CPUs.* found none among 1, 0, .*lower trials\.num_cpus"):
         runner(num_cpus=64.0).run(make_jobs(tmp_path, "a"))

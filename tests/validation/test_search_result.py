@@ -1,5 +1,7 @@
 """What a search says of its best: skill stays, luck goes, and whatever was tried counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,10 +63,23 @@ def test_the_page_says_what_was_best_what_it_is_worth_and_that_the_test_was_not_
     assert page.count("<svg") == 3
 
 
+@pytest.mark.parametrize(("p", "verdict", "tone"), [(0.0, ", more than", "good"), (0.5, "no more than", "")])
+def test_a_p_of_0_is_the_best_there_is(p: float, verdict: str, tone: str) -> None:
+    result = make_result([0.0, 0.05])
+    assert result.luck is not None
+    page = build_search_report(replace(result, luck=replace(result.luck, p=p)))
+    assert f"{verdict} the luck of trying 2" in page
+    assert f'class="verdict {tone}"' in page
+
+
 def test_a_search_of_little_says_so() -> None:
     page = build_search_report(make_result([0.01], num_pruned=1))
-    assert "too little was tried" in page or "luck of trying 2" in page
+    assert "luck of trying 2" in page
     assert "Too few trainings were finished" in page
+    unknown = make_result([0.01], num_failed=1)
+    assert unknown.luck is not None
+    assert unknown.luck.p is None
+    assert "too little was tried" in build_search_report(unknown)
     nothing = build_search_report(make_result([], num_failed=2))
     assert "No training came to its end." in nothing
 

@@ -3,9 +3,11 @@
 import os
 import signal
 import time
+from itertools import pairwise
 
 import pytest
 
+from atft_gat_fan.validation import local_runner
 from atft_gat_fan.validation.local_runner import LocalRunner
 from atft_gat_fan.validation.outcome import TrialOutcome
 from atft_gat_fan.validation.process_runner import GLANCE
@@ -16,7 +18,9 @@ from tests.validation.children import child_command, make_jobs, spans, times
 @pytest.fixture
 def runner(tmp_path):
     def make(body="", **keywords):
-        return LocalRunner(child_command(tmp_path, body), TrialOutcome.read, **{"workers": 2, **keywords})
+        return LocalRunner(
+            child_command(tmp_path, body), TrialOutcome.read, **{"workers": 2, "max_retries": 2, **keywords}
+        )
 
     return make
 
@@ -115,11 +119,64 @@ def test_the_number_of_retries_is_what_was_asked_for(runner, tmp_path):
     assert len(times(job.folder, "starts")) == 1
 
 
-class OneByOne:
-    """Gives each job once the one before is over; does not want `unwanted` any more as soon as it has begun."""
+STUBBORN = """
+    signal.signal(signal.SIGTERM, lambda *_: print("told", file=(folder / "told").open("a")))
+    (folder / "deaf").touch()
+    for _ in range(600):
+        time.sleep(0.1)
+"""
 
-    def __init__(self, jobs, unwanted=()):
-        self.jobs, self.names, self.ends, self.given = list(jobs), unwanted, {}, 0
+
+def test_those_that_do_not_end_have_the_same_time_for_it(runner, tmp_path, monkeypatch):
+    class StopError(Exception):
+        pass
+
+    monkeypatch.setattr(local_runner, "GRACE", 2.0)
+    work = make_jobs(tmp_path, "a", "b", "c")
+    stopped = []
+
+    def stop():
+        if all((job.folder / "deaf").exists() for job in work):
+            stopped.append(time.monotonic())
+            raise StopError
+
+    with pytest.raises(StopError):
+        runner(STUBBORN, workers=3, poll=stop).run(work)
+    assert 2.0 <= time.monotonic() - stopped[0] < 3.5
+
+
+def test_an_unwanted_one_that_does_not_end_is_killed_while_the_others_are_looked_after(runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(local_runner, "GRACE", 2.0)
+    looks = []
+    (job,) = make_jobs(tmp_path, "a")
+    queue = OneByOne([job], unwanted=("a",), once="deaf")
+    runner(STUBBORN, poll=lambda: looks.append(time.monotonic())).run_queue(queue)
+    assert queue.ends == {"a": None}
+    assert max(later - earlier for earlier, later in pairwise(looks)) < 1.5
+    assert looks[-1] - looks[0] >= 2.0
+
+
+def test_an_unwanted_one_is_not_told_again_by_a_stop(runner, tmp_path, monkeypatch):
+    class StopError(Exception):
+        pass
+
+    monkeypatch.setattr(local_runner, "GRACE", 1.0)
+    (job,) = make_jobs(tmp_path, "a")
+
+    def stop():
+        if (job.folder / "told").exists():
+            raise StopError
+
+    with pytest.raises(StopError):
+        runner(STUBBORN, poll=stop).run_queue(OneByOne([job], unwanted=("a",), once="deaf"))
+    assert (job.folder / "told").read_text().split() == ["told"]
+
+
+class OneByOne:
+    """Gives each job once the one before is over; does not want `unwanted` any more once they have left a file."""
+
+    def __init__(self, jobs, unwanted=(), once="starts"):
+        self.jobs, self.names, self.once, self.ends, self.given = list(jobs), unwanted, once, {}, 0
 
     def next(self):
         if not self.jobs or len(self.ends) < self.given:
@@ -128,7 +185,7 @@ class OneByOne:
         return self.jobs.pop(0)
 
     def unwanted(self, job):
-        return job.name in self.names and (job.folder / "starts").exists()
+        return job.name in self.names and (job.folder / self.once).exists()
 
     def over(self, job, end):
         self.ends[job.name] = end

@@ -17,7 +17,8 @@ class SearchConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Of what is drawn; `seed` is that of the trainings."""
     pruning: bool = True
-    """Stop a training whose validation RankIC falls below the median that the earlier ones had after as many epochs."""
+    """Stop a training whose best validation RankIC so far (smoothed) is below the median of what those that came to
+    their end had after as many epochs."""
     pruning_startup_trials: NonNegative = 5
     """Finished trainings before the first may be stopped."""
     pruning_warmup_epochs: NonNegative = 1

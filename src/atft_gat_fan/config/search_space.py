@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
+from atft_gat_fan.config.load import PLACES
 from atft_gat_fan.config.overrides import CONFIG_ARGUMENT, parse
 from atft_gat_fan.errors import ConfigError
 
 TAGS = {"log", "int"}
-KEPT = ("run", "trials", "search", "validation", "monitor", "walkforward", "evaluation", "split", "data")
+KEPT = {*PLACES, "evaluation", "split"}
 """Sections that all trials share: places and what is measured; other days or horizons would be another question."""
 
 
@@ -40,6 +41,8 @@ class Space:
     """What a search varies, and the arguments that all its trials have."""
 
     parameters: tuple[Choice | Numbers, ...]
+    varied: tuple[str, ...]
+    """The arguments of `parameters`, as they were given."""
     fixed: tuple[str, ...]
 
     def arguments(self, drawn: dict[str, str | float]) -> list[str]:
@@ -53,6 +56,7 @@ class Space:
 def read_space(arguments: Sequence[str]) -> Space:
     """Raises ConfigError for arguments out of the grammar, nothing to vary, and what cannot be searched over."""
     parameters: list[Choice | Numbers] = []
+    varied: list[str] = []
     fixed: list[str] = []
     for argument in arguments:
         if argument.startswith(CONFIG_ARGUMENT):
@@ -61,6 +65,7 @@ def read_space(arguments: Sequence[str]) -> Space:
         override = parse(argument)
         if override.is_sweep_override():
             parameters.append(_parameter(argument, override))
+            varied.append(argument)
         else:
             fixed.append(argument)
     if not parameters:
@@ -71,7 +76,7 @@ def read_space(arguments: Sequence[str]) -> Space:
     keys = [each.key for each in parameters]
     if len(set(keys)) < len(keys):
         raise ConfigError(f"expected each key once, found {', '.join(keys)}")
-    return Space(tuple(parameters), tuple(fixed))
+    return Space(tuple(parameters), tuple(varied), tuple(fixed))
 
 
 def _parameter(argument: str, override: Override) -> Choice | Numbers:

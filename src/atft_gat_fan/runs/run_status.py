@@ -3,8 +3,14 @@
 from pathlib import Path
 
 from atft_gat_fan.runs.run_files import MOST_BYTES
-from atft_gat_fan.training.run_folder import STATE
+from atft_gat_fan.training.run_folder import STATE, read_state
 from atft_gat_fan.untrusted import parse_json, read_plain
+
+
+def finished_run(folder: Path) -> Path | None:
+    """The folder itself where it holds a finished run. Raises StorageError where its state is damaged."""
+    state = read_state(folder)
+    return folder if state is not None and state.status == "finished" else None
 
 
 def unfinished(folder: Path) -> str:

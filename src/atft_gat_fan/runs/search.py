@@ -8,14 +8,14 @@ from typing import Any
 
 from rich.console import Console
 
-from atft_gat_fan.config.run_sections import seconds
-from atft_gat_fan.errors import ConfigError, TrialError
+from atft_gat_fan.errors import ConfigError, NonFiniteError, TrialError
 from atft_gat_fan.runs.event_tail import EventTail
 from atft_gat_fan.runs.pace import duration
 from atft_gat_fan.runs.search_plan import QUESTION, TRIALS, SearchPlan, settle_question
 from atft_gat_fan.runs.search_results import BEST, PAGE, RESULT, write_results
 from atft_gat_fan.runs.search_study import JOURNAL, Study, Tried
-from atft_gat_fan.runs.trial import RUN, write_request
+from atft_gat_fan.runs.train import seconds_left
+from atft_gat_fan.runs.trial import RUN, TRIAL_MODULE, write_request
 from atft_gat_fan.runs.trial_runner import trial_runner
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
@@ -23,7 +23,6 @@ from atft_gat_fan.validation.outcome import TrialOutcome
 from atft_gat_fan.validation.search_result import SearchResult, score
 from atft_gat_fan.validation.trials import Failure, Job
 
-TRIAL_MODULE = "atft_gat_fan.runs.trial"
 EVERY = 2.0
 """Seconds between two looks into the record of a training."""
 
@@ -36,9 +35,7 @@ def search(plan: SearchPlan, console: Console, command: str, began: float | None
     another search, TrialError where no training came to its end, StorageError.
     """
     config = plan.config
-    limit = config.run.stop_after
-    left = None if limit is None else seconds(limit) - (0.0 if began is None else time.monotonic() - began)
-    with RunFolder(plan.folder), StopSignals(left) as signals:
+    with RunFolder(plan.folder), StopSignals(seconds_left(config, began)) as signals:
         if config.run.fresh:
             _clear(plan.folder)
         settle_question(plan)
@@ -57,16 +54,6 @@ def search(plan: SearchPlan, console: Console, command: str, began: float | None
             why = next((each.why for each in tried if each.why), "none was finished")
             raise TrialError(f"{plan.folder}: none of {len(tried)} trials came to its end; {why}", 1)
         return write_results(plan, tried, study.importances(), command)
-
-
-def require_optuna() -> None:
-    """Raises ConfigError where the optional part is not installed."""
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"atft search: expected the package optuna, found no {error.name} -> pip install 'atft-gat-fan[search]'"
-        ) from error
 
 
 class SearchQueue:
@@ -101,6 +88,9 @@ class SearchQueue:
     def over(self, job: Job, end: TrialOutcome | Failure | None) -> None:
         number = int(job.name)
         self._report(number)
+        if isinstance(end, TrialOutcome) and end.seconds is None:
+            # Its RankIC of 0 would beat all that rank worse than chance.
+            end = Failure("the training diverged: no finite weights", NonFiniteError.exit_code)
         if isinstance(end, Failure):
             self._study.fail(number, str(end))
             self._say(number, f"failed: {end}")
@@ -164,7 +154,7 @@ def describe_search(plan: SearchPlan) -> dict[str, Any]:
     settings = plan.config.search
     return {
         "folder": str(plan.folder),
-        "space": [argument for argument in plan.arguments if argument not in plan.space.fixed],
+        "space": list(plan.space.varied),
         "shared": list(plan.space.fixed),
         "days": [plan.valid_days[0], plan.valid_days[-1], len(plan.valid_days)],
         "trials": settings.num_trials,

@@ -22,7 +22,7 @@ from atft_gat_fan.runs.assembly import assemble
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.run_files import MOST_BYTES, write_json
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.runs.trial import RUN
+from atft_gat_fan.runs.trial import OF_EVERY_TRIAL, RUN, require_network
 from atft_gat_fan.runs.trial_runner import threads_of_each
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.untrusted import parse_json, read_plain
@@ -35,7 +35,6 @@ QUESTION, TRIALS = "question.json", "trials"
 class SearchPlan:
     """A search on its data. `config` is what all trials share."""
 
-    arguments: tuple[str, ...]
     config: Config
     space: Space
     folder: Path
@@ -57,13 +56,8 @@ class SearchPlan:
         """Raises ConfigError where what was drawn does not fit together."""
         config = load_config([*self.space.fixed, *drawn])
         resolve(config)
-        own = (
-            "train.tensorboard=false",
-            "train.log_every=1",  # the definition of divergence counts steps
-            "run.fresh=false",
-            "run.stop_after=null",
-        )
-        changed = overridden(config, own)
+        require_network(config)
+        changed = overridden(config, OF_EVERY_TRIAL)
         run = {
             "dir": str(self.trial_folder(number) / RUN),
             "num_threads": threads_of_each(self.config, self.config.trials.workers),
@@ -80,13 +74,13 @@ def plan_search(arguments: Sequence[str], console: Console) -> SearchPlan:
     space = read_space(arguments)
     config = load_config(space.fixed)
     resolve(config)
+    require_network(config)
     prepare_process(threads_of_each(config, config.trials.workers))
     with StopSignals() as signals, Stages(console, signals) as stages:
         # Online: nothing is materialised here, where nothing is trained.
         assembly = assemble(overridden(config, ["improvements.online_normalization=true"]), stages)
     store = assembly.store
     return SearchPlan(
-        arguments=tuple(arguments),
         config=config,
         space=space,
         folder=_folder(config, space),

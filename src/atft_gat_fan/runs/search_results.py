@@ -6,6 +6,7 @@ from dataclasses import replace
 from omegaconf import OmegaConf
 
 from atft_gat_fan.config.load import PLACES, load_config
+from atft_gat_fan.errors import StorageError
 from atft_gat_fan.runs.run_files import write_json, write_text
 from atft_gat_fan.runs.search_plan import SearchPlan
 from atft_gat_fan.runs.search_study import Tried
@@ -19,7 +20,9 @@ RESULT, PAGE, BEST = "search.json", "search.html", "best.yaml"
 def write_results(
     plan: SearchPlan, tried: Sequence[Tried], importance: Mapping[str, float], command: str
 ) -> SearchResult:
-    """Raises StorageError where a trial's outcome cannot be read, or the files cannot be written."""
+    """Raises StorageError where a trial's outcome cannot be read, the best one's is gone, or the files cannot be
+    written.
+    """
     outcomes = {
         each.number: outcome
         for each in tried
@@ -32,7 +35,7 @@ def write_results(
     result = SearchResult(
         command=command,
         data=plan.data,
-        space=tuple(argument for argument in plan.arguments if argument not in plan.space.fixed),
+        space=plan.space.varied,
         days=(plan.valid_days[0], plan.valid_days[-1], len(plan.valid_days)),
         horizons=horizons,
         trials=tuple(trials),
@@ -42,10 +45,15 @@ def write_results(
         best_config=None,
     )
     if result.ranked:
-        best = result.ranked[0].number
-        luck = judge_luck(outcomes[best], of_each, len(trials), horizons)
-        write_text(plan.folder / BEST, _config_file(plan, trials[[each.number for each in trials].index(best)]))
-        result = replace(result, best=best, luck=luck, best_config=str(plan.folder / BEST))
+        best = result.ranked[0]
+        if best.number not in outcomes:
+            raise StorageError(
+                f"{best.folder}: expected the outcome of the best trial, found none; put the folder back, or start "
+                "over with run.fresh=true"
+            )
+        luck = judge_luck(outcomes[best.number], of_each, horizons)
+        write_text(plan.folder / BEST, _config_file(plan, best))
+        result = replace(result, best=best.number, luck=luck, best_config=str(plan.folder / BEST))
     write_json(plan.folder / RESULT, result.to_json())
     write_text(plan.folder / PAGE, build_search_report(result))
     return result

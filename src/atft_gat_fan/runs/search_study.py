@@ -159,8 +159,10 @@ def _pruner(settings: SearchConfig) -> optuna.pruners.BasePruner:
 
 
 def _mend(journal: Path) -> None:
-    """Cut off a last line that a killed process left torn: what would be appended to it could not be read."""
+    """Take away what a killed process left: its lock, and a last line torn, to which nothing can be appended."""
     try:
+        # A lock without a holder, as the search's folder is ours: Optuna would wait for it.
+        journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
         content = read_plain(journal, MOST_BYTES)
         whole = content[: content.rfind(b"\n") + 1]
         for line in whole.splitlines():
@@ -172,8 +174,6 @@ def _mend(journal: Path) -> None:
         return
     except (OSError, ValueError) as error:
         raise _unreadable(journal, error) from error
-    # A lock without a holder: the search's folder is ours.
-    journal.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)
 
 
 @contextmanager

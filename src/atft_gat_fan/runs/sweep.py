@@ -1,22 +1,20 @@
 """A sweep: ordinary runs, each in a process of its own; those that are finished are not run again."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from atft_gat_fan.config.load import run_folder, to_yaml
-from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.errors import ConfigError, TrialError
 from atft_gat_fan.runs.pace import duration
 from atft_gat_fan.runs.run_files import CONFIG, write_text
+from atft_gat_fan.runs.run_status import finished_run
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.runs.train import require_same_configuration
+from atft_gat_fan.runs.train import require_same_configuration, seconds_left
 from atft_gat_fan.runs.trial_runner import threads_of_each, trial_runner
-from atft_gat_fan.runs.walkforward_plan import finished_run
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
 from atft_gat_fan.validation.trials import Job, Progress
@@ -34,9 +32,7 @@ def sweep(runs: Mapping[str, Config], console: Console, began: float | None = No
     configs = list(runs.values())
     require_one_place(configs)
     first, workers = configs[0], configs[0].trials.workers
-    limit = first.run.stop_after
-    left = None if limit is None else seconds(limit) - (0.0 if began is None else time.monotonic() - began)
-    with StopSignals(left) as signals:
+    with StopSignals(seconds_left(first, began)) as signals:
         jobs = [_job(name, config) for name, config in runs.items()]
         left_to_do = [config for job, config in zip(jobs, configs, strict=True) if finished_run(job.folder) is None]
         done = len(jobs) - len(left_to_do)

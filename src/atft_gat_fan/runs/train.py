@@ -59,7 +59,7 @@ def train(config: Config, console: Console, began: float | None = None) -> Path:
     """
     variables = Environment.read().ranks
     with (
-        StopSignals(_seconds_left(config, began)) as signals,
+        StopSignals(seconds_left(config, began)) as signals,
         open_ranks(config.distributed, variables, device_of(config)) as ranks,
     ):
         folder = _train_under(signals, ranks, config, console if ranks.first else Console(quiet=True))
@@ -68,7 +68,8 @@ def train(config: Config, console: Console, began: float | None = None) -> Path:
     return folder
 
 
-def _seconds_left(config: Config, began: float | None) -> float | None:
+def seconds_left(config: Config, began: float | None) -> float | None:
+    """Until `run.stop_after` after `began` (`time.monotonic`; None: now); None where nothing limits it."""
     if config.run.stop_after is None:
         return None
     return seconds(config.run.stop_after) - (0.0 if began is None else time.monotonic() - began)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from atft_gat_fan.config.load import read_config, to_yaml
 from atft_gat_fan.config.schema import Config
-from atft_gat_fan.errors import NonFiniteError, StorageError
+from atft_gat_fan.errors import ConfigError, NonFiniteError, StorageError
 from atft_gat_fan.inference.predictor import predict_days
 from atft_gat_fan.losses.label_transform import transform_labels
 from atft_gat_fan.metrics.rank_ic import daily_rank_ic
@@ -42,9 +42,26 @@ from atft_gat_fan.validation.divergence import diagnose
 from atft_gat_fan.validation.outcome import TrialOutcome
 from atft_gat_fan.validation.plan import Trial
 
+TRIAL_MODULE = "atft_gat_fan.runs.trial"
 REQUEST, CONFIG, RUN = "request.json", "config.yaml", "run"
+OF_EVERY_TRIAL = (
+    "train.tensorboard=false",
+    "train.log_every=1",  # the definition of divergence counts steps
+    "run.fresh=false",
+    "run.stop_after=null",
+)
+"""Keys of every trial's configuration, whatever its command was given."""
 STRESS_TEST_DAYS = 100
 """Of a stressed training: enough to see whether it still tells stocks apart."""
+
+
+def require_network(config: Config) -> None:
+    """Raises ConfigError where LightGBM is blended in: a trial trains and scores the network alone."""
+    if config.model.blend.enabled:
+        raise ConfigError(
+            "validations and searches compare networks, and would leave LightGBM out of them; set "
+            "model.blend.enabled=false"
+        )
 
 
 def write_request(folder: Path, trial: Trial, config: Config) -> None:

@@ -20,13 +20,13 @@ from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.folds import Fold
 from atft_gat_fan.data.splits import usable_days
-from atft_gat_fan.errors import ConfigError, StorageError
+from atft_gat_fan.errors import StorageError
 from atft_gat_fan.runs.assembly import Assembly, assemble
 from atft_gat_fan.runs.pace import START_UP, duration, measure_pace
 from atft_gat_fan.runs.process import device_of, prepare_process
 from atft_gat_fan.runs.run_files import write_json, write_text
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.runs.trial import write_request
+from atft_gat_fan.runs.trial import OF_EVERY_TRIAL, TRIAL_MODULE, require_network, write_request
 from atft_gat_fan.runs.trial_runner import trial_runner
 from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.run_folder import RunFolder
@@ -41,7 +41,6 @@ from atft_gat_fan.validation.summary import summarise
 from atft_gat_fan.validation.trials import Job, Progress, TrialResults, estimated_seconds
 
 RESULT, PAGE, TRIALS = "validation.json", "validation.html", "trials"
-TRIAL_MODULE = "atft_gat_fan.runs.trial"
 FULL = "+validation=full"
 PHASES = {1: "+phase=day1_2", 2: "+phase=day3_4", 3: "+phase=day5_7"}
 """The steps of the memo's Phase 3, each on top of those before."""
@@ -126,12 +125,9 @@ def prepare(request: Request, console: Console, arms: Arms | None = None) -> Pre
 
 
 def _require_networks(config: Config, arms: Arms) -> None:
-    """Raises ConfigError where an arm blends: a trial trains and scores the network alone."""
+    """Raises ConfigError where an arm blends."""
     for arm in ((), *(arm.overrides for arm in (*arms.variants, *arms.without))):
-        if overridden(config, (*arms.baseline, *arm)).model.blend.enabled:
-            raise ConfigError(
-                "a validation compares networks, and would leave LightGBM out of them; set model.blend.enabled=false"
-            )
+        require_network(overridden(config, (*arms.baseline, *arm)))
 
 
 def describe_plan(prepared: Prepared) -> dict[str, Any]:
@@ -200,14 +196,8 @@ def _folder(config: Config) -> Path:
 
 def _trial_config(config: Config, trial: Trial, folder: Path, fingerprint: str) -> Config:
     """With a folder of its own, named by all that decides the outcome: other keys or data make another trial."""
-    shared = (
-        "train.tensorboard=false",
-        "train.log_every=1",  # the definition of divergence counts steps
-        "run.fresh=false",
-        "run.stop_after=null",
-        f"run.num_threads={config.validation.threads}",
-    )
-    changed = overridden(config, (*shared, *trial.overrides))
+    threads = f"run.num_threads={config.validation.threads}"
+    changed = overridden(config, (*OF_EVERY_TRIAL, threads, *trial.overrides))
     decided = [changed.model_dump(mode="json", exclude=PLACES), trial.to_json(), fingerprint]
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:8]
     run = folder / TRIALS / f"{trial.name}-{digest}" / "run"

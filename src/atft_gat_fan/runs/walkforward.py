@@ -1,20 +1,19 @@
 """Walk forward: train every fold with every seed, then judge all test days together."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from atft_gat_fan.config.load import to_yaml
-from atft_gat_fan.config.run_sections import seconds
 from atft_gat_fan.errors import ConfigError, StorageError, TrialError
 from atft_gat_fan.runs.origin import settle_data
 from atft_gat_fan.runs.run_files import BUNDLE, CONFIG, read_metrics, write_text
+from atft_gat_fan.runs.run_status import finished_run
 from atft_gat_fan.runs.stages import Stages
-from atft_gat_fan.runs.train import require_same_configuration
+from atft_gat_fan.runs.train import require_same_configuration, seconds_left
 from atft_gat_fan.runs.trial_runner import trial_runner
-from atft_gat_fan.runs.walkforward_plan import FoldRun, PlannedFold, WalkForward, finished_run
+from atft_gat_fan.runs.walkforward_plan import FoldRun, PlannedFold, WalkForward
 from atft_gat_fan.runs.walkforward_progress import WalkProgress
 from atft_gat_fan.runs.walkforward_results import PAGE, combine
 from atft_gat_fan.runs.warm_start import load_initial
@@ -35,9 +34,7 @@ def walkforward(
     after a stop signal (the same command goes on), TrialError where a training failed, ConfigError where the folder
     holds runs of another configuration or of other data, StorageError.
     """
-    limit = walk.config.run.stop_after
-    left = None if limit is None else seconds(limit) - (0.0 if began is None else time.monotonic() - began)
-    with RunFolder(walk.folder) as folder, StopSignals(left) as signals:
+    with RunFolder(walk.folder) as folder, StopSignals(seconds_left(walk.config, began)) as signals:
         _require_no_run(folder)
         if walk.config.run.fresh:
             _clear(folder)

@@ -24,10 +24,10 @@ from atft_gat_fan.evaluation.walkforward import FoldPeriods, Period
 from atft_gat_fan.runs.assembly import assemble
 from atft_gat_fan.runs.pace import START_UP, Pace, measure_pace
 from atft_gat_fan.runs.process import prepare_process
+from atft_gat_fan.runs.run_status import finished_run
 from atft_gat_fan.runs.stages import Stages
 from atft_gat_fan.runs.trial_runner import threads_of_each
 from atft_gat_fan.signals import StopSignals
-from atft_gat_fan.training.run_folder import read_state
 from atft_gat_fan.validation.trials import Job, estimated_seconds
 
 REPLACED = ("train_start", "train_end", "valid_end", "test_end")
@@ -95,12 +95,6 @@ class WalkForward:
     def seconds_left(self) -> float:
         """Of the trainings that are to be done, estimated."""
         return estimated_seconds([run.job for run in self.left], self.workers)
-
-
-def finished_run(folder: Path) -> Path | None:
-    """The folder itself where it holds a finished run. Raises StorageError where its state is damaged."""
-    state = read_state(folder)
-    return folder if state is not None and state.status == "finished" else None
 
 
 def prepare(arguments: Sequence[str], console: Console) -> WalkForward:

@@ -75,10 +75,19 @@ def probability_above(ratio: DailyRatio, benchmark: float) -> float:
 
     Bailey and Lopez de Prado 2014, eq. 2, with the effective days for the observations.
     """
+    return float(norm.cdf(_standard_errors_above(ratio, benchmark)))
+
+
+def _p_value(ratio: DailyRatio, benchmark: float) -> float:
+    """1 - `probability_above`, which would round to 0 where it is small."""
+    return float(norm.sf(_standard_errors_above(ratio, benchmark)))
+
+
+def _standard_errors_above(ratio: DailyRatio, benchmark: float) -> float:
     variance = 1 - ratio.skewness * ratio.icir + (ratio.kurtosis - 1) / 4 * ratio.icir**2
     if not (variance > 0 and ratio.effective_days > 1):
         return math.nan
-    return float(norm.cdf((ratio.icir - benchmark) * math.sqrt((ratio.effective_days - 1) / variance)))
+    return (ratio.icir - benchmark) * math.sqrt((ratio.effective_days - 1) / variance)
 
 
 def expected_maximum(num_trials: int, variance: float) -> float:
@@ -116,4 +125,4 @@ def deflated_icir(
     known = trial_icirs[np.isfinite(trial_icirs)]
     variance = float(known.var(ddof=1)) if known.size > 1 else math.nan
     luck = expected_maximum(count, 0.0 if count == 1 else variance)
-    return Deflated(ratio, count, variance, luck, 1 - probability_above(ratio, 0.0), 1 - probability_above(ratio, luck))
+    return Deflated(ratio, count, variance, luck, _p_value(ratio, 0.0), _p_value(ratio, luck))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from atft_gat_fan.validation.process_runner import GRACE, LOG, MAX_RETRIES, Ending, ProcessRunner
+from atft_gat_fan.validation.process_runner import GRACE, LOG, Ending, ProcessRunner
 from atft_gat_fan.validation.trials import Job, Outcome, Progress
 
 Command = Callable[[Path], Sequence[str]]
@@ -23,7 +23,7 @@ class LocalRunner(ProcessRunner[Outcome]):
         read: Callable[[Path], Outcome | None],
         *,
         workers: int,
-        max_retries: int = MAX_RETRIES,
+        max_retries: int,
         poll: Callable[[], None] = lambda: None,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
@@ -42,6 +42,8 @@ class LocalProcess:
 
     def __init__(self, command: Command, job: Job) -> None:
         self._began = time.monotonic()
+        self._deadline: float | None = None
+        """Of one that was told to stop."""
         self._log = (job.folder / LOG).open("ab")
         self._process = subprocess.Popen(
             list(command(job.folder)),
@@ -56,11 +58,18 @@ class LocalProcess:
         return None if code is None else Ending(code, time.monotonic() - self._began)
 
     def stop(self) -> None:
-        self._process.terminate()
+        if self._deadline is None:
+            self._deadline = time.monotonic() + GRACE
+            self._process.terminate()  # once: a second signal ends a training unsaved
+
+    @property
+    def overdue(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
 
     def close(self) -> None:
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(GRACE)
+        if self._deadline is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(max(0.0, self._deadline - time.monotonic()))
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -16,7 +16,6 @@ GLANCE = 0.1
 """Seconds between two looks at the processes."""
 GRACE = 30.0
 """Seconds that a process told to stop has for saving."""
-MAX_RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,18 @@ class Process(Protocol):
         ...
 
     def stop(self) -> None:
-        """Tell it to save and end, without waiting for that; what has not ended after GRACE is killed by `close`."""
+        """Tell it to save and end, once, without waiting for that: from now on it has GRACE."""
+        ...
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it was told to stop, and its time for that is over."""
         ...
 
     def close(self) -> None:
-        """Wait for one that was stopped, kill it where it does not end, and let go of what it held."""
+        """Wait for one that was stopped as long as its time is not over, kill it where it does not end, and let go of
+        what it held.
+        """
         ...
 
 
@@ -56,8 +62,8 @@ class Process(Protocol):
 class _Running:
     job: Job
     process: Process
-    stopped: float | None = None
-    """When it was told to, as unwanted."""
+    unwanted: bool = False
+    """It was told to stop, as the queue does not want it any more."""
 
 
 class ProcessRunner(Generic[Outcome]):
@@ -77,7 +83,7 @@ class ProcessRunner(Generic[Outcome]):
         *,
         workers: int,
         room: Callable[[], float] | None = None,
-        max_retries: int = MAX_RETRIES,
+        max_retries: int,
         poll: Callable[[], None] = lambda: None,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
@@ -138,15 +144,14 @@ class ProcessRunner(Generic[Outcome]):
             _stop(running)
 
     def _stop_unwanted(self, each: _Running, queue: JobQueue[Outcome]) -> None:
-        if each.stopped is None:
-            if queue.unwanted(each.job):
-                each.process.stop()
-                each.stopped = time.monotonic()
-        elif time.monotonic() > each.stopped + GRACE:
+        if each.process.overdue:
             each.process.close()
+        elif not each.unwanted and queue.unwanted(each.job):
+            each.process.stop()
+            each.unwanted = True
 
     def _retried(self, each: _Running, ending: Ending, deaths: dict[str, int]) -> bool:
-        if each.stopped is not None or not ending.killed:
+        if each.unwanted or not ending.killed:
             return False
         deaths[each.job.name] = deaths.get(each.job.name, 0) + 1
         return deaths[each.job.name] < self._most_deaths
@@ -154,7 +159,7 @@ class ProcessRunner(Generic[Outcome]):
     def _end(self, each: _Running, ending: Ending, deaths: dict[str, int]) -> Outcome | Failure | None:
         job = each.job
         outcome = self._read(job.folder) if ending.code == 0 and not ending.lost else None
-        if outcome is not None or each.stopped is not None:
+        if outcome is not None or each.unwanted:
             return outcome
         if ending.killed:
             times = "once" if deaths[job.name] == 1 else f"{deaths[job.name]} times"
@@ -209,7 +214,7 @@ class _Clock:
 
 
 def _stop(running: Sequence[_Running]) -> None:
-    """Let the processes save and end; those that do not are killed."""
+    """Let the processes save and end, all in the same time; those that do not are killed."""
     for each in running:
         each.process.stop()
     for each in running:

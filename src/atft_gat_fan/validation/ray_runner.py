@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -130,19 +131,25 @@ class RayProcess:
             grace=GRACE,
         )
         self._result = _remote().options(name=job.name, **needs.options(job.alone)).remote(task)
-        self._stopped = False
+        self._deadline: float | None = None
+        """Of one that was told to stop."""
 
     def ended(self) -> Ending | None:
         ready, _ = ray.wait([self._result], timeout=0)
         return self._ending() if ready else None
 
     def stop(self) -> None:
-        self._stopped = True
-        ray.cancel(self._result)
+        if self._deadline is None:
+            self._deadline = time.monotonic() + GRACE + MARGIN
+            ray.cancel(self._result)
+
+    @property
+    def overdue(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
 
     def close(self) -> None:
-        if self._stopped:
-            ready, _ = ray.wait([self._result], timeout=GRACE + MARGIN)
+        if self._deadline is not None:
+            ready, _ = ray.wait([self._result], timeout=max(0.0, self._deadline - time.monotonic()))
             if not ready:
                 with suppress(RayError):
                     ray.cancel(self._result, force=True)

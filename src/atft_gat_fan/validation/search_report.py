@@ -24,7 +24,7 @@ def build_search_report(result: SearchResult) -> str:
         data=result.data,
         headline=_headline(result),
         caveats=f"{result.test[0].upper()}{result.test[1:]}.",
-        tone="good" if result.luck is not None and (result.luck.p or 1.0) <= LEVEL else "",
+        tone="good" if _beats_luck(result) else "",
         tiles=_tiles(result, counts),
         charts=[_history(result), _epochs(result), _importance(result)],
         best=_best_table(result),
@@ -43,8 +43,12 @@ def _headline(result: SearchResult) -> str:
     p, tried = result.luck.p, result.luck.tried
     if p is None:
         return f"{first}; too little was tried, or too few days, to tell it from luck."
-    verdict = "more than" if p <= LEVEL else "no more than"
+    verdict = "more than" if _beats_luck(result) else "no more than"
     return f"{first}, {verdict} the luck of trying {tried} would show (deflated p {probability(p)})."
+
+
+def _beats_luck(result: SearchResult) -> bool:
+    return result.luck is not None and result.luck.p is not None and result.luck.p <= LEVEL
 
 
 def _tiles(result: SearchResult, counts: dict[str, int]) -> list[Fact]:

@@ -107,12 +107,10 @@ def icirs(trials: Sequence[SearchTrial], outcomes: Mapping[int, TrialOutcome]) -
     return found
 
 
-def judge_luck(
-    best: TrialOutcome, trial_icirs: Sequence[float | None], num_trials: int, horizons: Sequence[int]
-) -> Luck:
-    """Deflate the best trial's daily RankIC by all that was tried, failed and pruned ones included."""
+def judge_luck(best: TrialOutcome, trial_icirs: Sequence[float | None], horizons: Sequence[int]) -> Luck:
+    """Deflate the best trial's daily RankIC by all that was tried, failed and pruned ones included: one ICIR each."""
     known = np.array([np.nan if each is None else each for each in trial_icirs], np.float64)
-    found = deflated_icir(daily_mean(best), known, horizon=max(horizons), num_trials=num_trials)
+    found = deflated_icir(daily_mean(best), known, horizon=max(horizons))
     return Luck(
         tried=found.num_trials,
         variance=_finite(found.variance),
