@@ -62,15 +62,19 @@ def local_copy(config: DataConfig, progress: Progress, *, verify: bool = False) 
             elif (copy := copies.finished(listing)) is not None:
                 return copy
             folder, missing = copies.begin(listing)
+            fetched = {file.name for file in missing}  # where data change, of the right size and of two versions
             try:
                 download(remote, missing, folder, progress)
             except StorageError:
                 if wanted(remote, progress).fingerprint == listing.fingerprint:
                     raise
+                copies.drop(listing, fetched)
                 continue
             except MissingRemoteError:
+                copies.drop(listing, fetched)
                 continue  # deleted since it was listed; a listing that finds nothing says so
             if wanted(remote, progress).fingerprint != listing.fingerprint:
+                copies.drop(listing, fetched)
                 continue
             problems = _damage(folder, listing, remote, progress)
             if not problems:
