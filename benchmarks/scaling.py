@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from atft_gat_fan.data.remote_download import size_text
 from benchmarks.made_panel import write_panel
 from benchmarks.measuring import RESULTS, Figure, arguments, publish, significant
 from benchmarks.turns import own, take_turns
@@ -97,12 +98,17 @@ CONSTANTS = (
         rf"stocks of [^|]*\| {NUMBER}",
     ),
     Constant("n", "of it the graph", "s", "daily_prediction", rf"graph {NUMBER} s"),
+    Constant(
+        "e",
+        "samples/s of two processes over one, steps of 8 days",
+        "×",
+        "ranks",
+        rf"samples/s of 2 processes [^|]*\(default\) \| {NUMBER}",
+    ),
 )
 
 NETWORK = 1.25
 """Assumed, GB/s: a line of 10 Gbit/s to the object storage, which is not slower."""
-EFFICIENCY = 0.85
-"""Assumed share of a rank's own speed that is left when days are divided over ranks (two of two cores: 1.7)."""
 
 
 @dataclass(frozen=True)
@@ -134,15 +140,6 @@ OVERLAP = 1 + (SPAN - 1) / SHARD
 """Of shards of 256 bars that repeat the 63 before them, which a batch reads."""
 
 
-def size(nbytes: float) -> str:
-    """`12.3 GB`."""
-    for unit in ("kB", "MB", "GB"):
-        nbytes /= 1000
-        if nbytes < 999.5:
-            return f"{significant(nbytes)} {unit}"
-    return f"{significant(nbytes / 1000)} TB"
-
-
 def span(seconds: float) -> str:
     """`12 s`, `3.4 min`, `5.6 h` or `7.8 days`."""
     for limit, length, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
@@ -169,13 +166,13 @@ def refreshes(market: Market) -> float:
 
 ROWS: tuple[tuple[str, str, Formula, Callable[[float], str]], ...] = (
     ("stock-bars", "stocks × bars × 2,500 days", lambda m, _: m.stock_bars, lambda x: f"{x:.2g}"),
-    ("**disk**: store", f"stock-bars × {STORED} B × {OVERLAP:.2f} (overlap of shards)", store_bytes, size),
+    ("**disk**: store", f"stock-bars × {STORED} B × {OVERLAP:.2f} (overlap of shards)", store_bytes, size_text),
     ("**time**: conversion, one process", "store × c / 12.0 GB", lambda m, v: store_bytes(m, v) * v["c"] / 12e9, span),
     (
         "**memory**: conversion",
         "p × stocks / 4,000, at 300 features",
         lambda m, v: v["p"] * 2**30 * m.stocks / 4000,
-        size,
+        size_text,
     ),
     (
         "**network**: store to a machine",
@@ -188,11 +185,21 @@ ROWS: tuple[tuple[str, str, Formula, Callable[[float], str]], ...] = (
         "**memory**: normalised copy (the default)",
         f"stock-bars × {FEATURES} × 4 B",
         lambda m, _: m.stock_bars * FEATURES * 4,
-        size,
+        size_text,
     ),
-    ("**memory**: online normalisation instead", "o", lambda m, v: v["o"] * 2**30, size),
-    ("**memory**: activations, batch of 8 bars", "8 × stocks × a", lambda m, v: BATCH * m.stocks * v["a"] * 1e6, size),
-    ("**memory**: activations, batch of 1 bar", "stocks × a", lambda m, v: m.stocks * v["a"] * 1e6, size),
+    (
+        "**memory**: online normalisation instead",
+        "o × stocks / 4,000, at 300 features",
+        lambda m, v: v["o"] * 2**30 * m.stocks / 4000,
+        size_text,
+    ),
+    (
+        "**memory**: activations, batch of 8 bars",
+        "8 × stocks × a",
+        lambda m, v: BATCH * m.stocks * v["a"] * 1e6,
+        size_text,
+    ),
+    ("**memory**: activations, batch of 1 bar", "stocks × a", lambda m, v: m.stocks * v["a"] * 1e6, size_text),
     ("**time**: an epoch, one machine", "stock-bars / v", epoch_seconds, span),
     (
         "**time**: graph attention in it",
@@ -202,8 +209,8 @@ ROWS: tuple[tuple[str, str, Formula, Callable[[float], str]], ...] = (
     ),
     (
         f"machines for {EPOCHS} epochs a day",
-        f"{EPOCHS} epochs / (24 h × {EFFICIENCY}) (assumed), at least 1",
-        lambda m, v: max(1.0, EPOCHS * epoch_seconds(m, v) / 86400 / EFFICIENCY),
+        f"{EPOCHS} epochs / (24 h × e / 2) (assumed beyond two), at least 1",
+        lambda m, v: max(1.0, EPOCHS * epoch_seconds(m, v) / 86400 / (v["e"] / 2)),
         lambda x: significant(x, 2),
     ),
     ("**time**: a refresh of the graph", "g × (stocks / 4,000)²", refresh_seconds, span),
@@ -218,13 +225,13 @@ ROWS: tuple[tuple[str, str, Formula, Callable[[float], str]], ...] = (
         "**disk**: neighbour lists, every 5 days",
         f"500 × stocks × {NEIGHBOURS} × 8 B",
         lambda m, _: refreshes(m) * m.stocks * NEIGHBOURS * 8,
-        size,
+        size_text,
     ),
     (
         "**memory**: evaluating the test",
         f"{TEST_SHARE:.0%} of stock-bars × {4 * (2 * HORIZONS + 1) + 1} B",
         lambda m, _: TEST_SHARE * m.stock_bars * (4 * (2 * HORIZONS + 1) + 1),
-        size,
+        size_text,
     ),
     (
         "**time**: scoring the newest bar",

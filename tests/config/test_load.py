@@ -337,3 +337,11 @@ def test_keys_laid_over_a_configuration_are_those_of_the_command_line() -> None:
     assert overridden(load_config(base), keys) == load_config([*base, *keys])
     with pytest.raises(ConfigError, match="unknown key"):
         overridden(load_config(base), ["batch_sise=4"])
+
+
+def test_the_order_of_variants_makes_no_other_data() -> None:
+    one, other = (from_mapping({"data": {"relative": order}}) for order in (["market", "sector"], ["sector", "market"]))
+    assert one.data.relative == ("market", "sector")
+    assert one == other
+    with pytest.raises(ConfigError, match="expected each variant once"):
+        from_mapping({"data": {"relative": ["sector", "market", "sector"]}})

@@ -33,12 +33,23 @@ def test_the_arithmetic_is_that_of_the_system() -> None:
 
 def test_ten_times_the_names_are_ten_times_everything_but_the_graph() -> None:
     value = {constant.symbol: constant.value for constant in scaling.CONSTANTS}
-    jpx, ten = scaling.MARKETS[:2]
+    jpx, ten, bars = scaling.MARKETS[:3]
     times = {what: formula(ten, value) / formula(jpx, value) for what, _, formula, _ in scaling.ROWS}
     assert times["stock-bars"] == pytest.approx(10)
     assert times["**disk**: store"] == pytest.approx(10)
     assert times["**time**: a refresh of the graph"] == pytest.approx(100)
-    assert times["**memory**: online normalisation instead"] == 1
+    assert times["**memory**: online normalisation instead"] == pytest.approx(10)
+    (online,) = (formula for what, _, formula, _ in scaling.ROWS if "online normalisation" in what)
+    assert online(bars, value) == online(jpx, value)
+
+
+def test_machines_are_as_many_as_two_processes_bring() -> None:
+    value = {constant.symbol: constant.value for constant in scaling.CONSTANTS}
+    (machines,) = (formula for what, _, formula, _ in scaling.ROWS if what.startswith("machines"))
+    large = scaling.MARKETS[-1]
+    alone = scaling.EPOCHS * scaling.epoch_seconds(large, value) / 86400
+    assert machines(large, {**value, "e": 2.0}) == pytest.approx(alone)
+    assert machines(large, {**value, "e": 1.0}) == pytest.approx(2 * alone)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +57,3 @@ def test_ten_times_the_names_are_ten_times_everything_but_the_graph() -> None:
 )
 def test_times_are_said_in_their_unit(seconds: float, said: str) -> None:
     assert scaling.span(seconds) == said
-
-
-def test_sizes_are_said_in_their_unit() -> None:
-    assert [scaling.size(nbytes) for nbytes in (5120, 67.5e6, 1.57e9, 1.3e12)] == [
-        "5.12 kB", "67.5 MB", "1.57 GB", "1.30 TB",
-    ]  # fmt: skip

@@ -196,6 +196,9 @@ def test_a_day_without_trades_has_no_volume_factors_and_harms_no_other_day() -> 
         return frame.with_columns(idle.alias("volume"))
 
     assert last(without_trades(-1), "VMA_5", "VMA_20", "ROC_1")[:2] == [None, None]
+    of_the_other_days = last(without_trades(-1), "VSTD_20", "CORR_10", "CORR_20", "AMIHUD_20", "DVOL_20")
+    assert None not in of_the_other_days
+    assert np.isfinite(of_the_other_days).all()
     assert all(np.isfinite(last(without_trades(-2), "VMA_5", "VSTD_20", "CORR_10", "AMIHUD_20", "DVOL_20")))
 
 

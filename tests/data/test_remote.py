@@ -17,6 +17,8 @@ from atft_gat_fan.data import remote_copies, remote_download, remote_files
 from atft_gat_fan.data.conversion import cached_store, convert, is_store
 from atft_gat_fan.data.remote import local_copy
 from atft_gat_fan.data.remote_copies import copies_in
+from atft_gat_fan.data.remote_errors import explained
+from atft_gat_fan.data.remote_listing import RemoteFile
 from atft_gat_fan.data.sources import open_source
 from atft_gat_fan.data.sources.synthetic import synthetic_panel
 from atft_gat_fan.data.store import Store
@@ -285,6 +287,49 @@ def test_data_that_change_while_they_come_over_are_asked_for_again(
 
     storage.fault = replace_after
     assert local_copy(config(tmp_path, f"{ROOT}/panel.parquet"), silent).read_bytes() == newer
+
+
+@pytest.mark.parametrize("end", ["of the file", PermissionError("revoked"), FileNotFoundError("moved")])
+def test_a_file_that_came_over_in_parts_of_two_versions_is_no_file_of_either(
+    storage: type[FaultyFileSystem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str | Exception
+) -> None:
+    """Where no checksum is known: the first version is back, and its copy must not be what was left of the mixture.
+
+    The first file is replaced after its first part; then it is whole, or the second file fails; then the newer version
+    fails too, so that nothing is finished, and no copy of it replaces the mixture.
+    """
+    monkeypatch.setattr(remote_files, "CHECKSUM_ETAGS", set())
+    folder = tmp_path / "there"
+    folder.mkdir()
+    old, new = b"A" * 8192, b"B" * 8192
+    (folder / "one.parquet").write_bytes(old)
+    os.utime(folder / "one.parquet", ns=(1, 10**18))
+    if isinstance(end, Exception):
+        (folder / "two.parquet").write_bytes(old)
+        os.utime(folder / "two.parquet", ns=(1, 10**18))
+    there = config(tmp_path, f"file://{folder}")
+    stamps: list[str] = []
+    read = remote_files.RemoteFiles.read
+
+    def replaced(remote: remote_files.RemoteFiles, file: RemoteFile, start: int, stop: int) -> bytes:
+        if file.name == "two.parquet":
+            assert isinstance(end, Exception)
+            raise explained(end, remote.address, "read")
+        stamps.append(file.stamp)
+        if file.stamp != stamps[0]:
+            raise StorageError("the newer version fails")
+        content = read(remote, file, start, stop)
+        if len(stamps) == 1:
+            (folder / "one.parquet").write_bytes(new)
+        return content
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remote_files.RemoteFiles, "read", replaced)
+        with pytest.raises(StorageError, match="the newer version fails"):
+            local_copy(there, silent)
+    (folder / "one.parquet").write_bytes(old)
+    os.utime(folder / "one.parquet", ns=(1, 10**18))
+    assert (local_copy(there, silent) / "one.parquet").read_bytes() == old
 
 
 def test_a_full_disk_is_said_before_and_during(

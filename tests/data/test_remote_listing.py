@@ -37,7 +37,7 @@ def of_parts(size: int) -> str:
         ({"md5Hash": base64.b64encode(MD5.digest()).decode(), "etag": "CIc="}, True),
         ({"content_md5": bytearray(16)}, False),
         ({"LastModified": datetime(2026, 1, 1, tzinfo=UTC)}, None),
-        ({}, None),
+        ({"Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}, None),
     ],
 )
 def test_a_copy_is_compared_with_the_checksum_that_there_is(
@@ -65,6 +65,16 @@ def test_a_fingerprint_changes_with_what_is_there_and_with_nothing_else() -> Non
     assert fingerprint(remote(mtime=1.0)) != fingerprint(remote(mtime=2.0))
 
 
+# As fsspec's filesystems of s3, abfs, http, gs, file and sftp, dbfs, ftp and memory call it.
+@pytest.mark.parametrize(
+    "name", ["LastModified", "last_modified", "Last-Modified", "updated", "mtime", "modified", "modify", "created"]
+)
+def test_a_file_written_later_is_another_file_whatever_the_protocol_calls_its_time(name: str) -> None:
+    days = ("Thu, 01 Jan 2026 00:00:00 GMT", "Fri, 02 Jan 2026 00:00:00 GMT")
+    one, other = (Listing((remote(**{name: day}),), is_file=True) for day in days)
+    assert one.fingerprint != other.fingerprint
+
+
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a//x", "a\\x", "", ".", "a\0"])
 def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
     with pytest.raises(DataError, match="name of a file below the address"):
@@ -74,3 +84,9 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
 def test_a_file_of_unknown_size_is_refused() -> None:
     with pytest.raises(DataError, match="expected the size of the file"):
         RemoteFile.of("x", {"name": "x", "size": None})
+
+
+@pytest.mark.parametrize("info", [{}, {"ETag": "", "mtime": None}])
+def test_a_file_whose_changes_nobody_could_see_is_refused(info: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"expected a checksum or a time of the file.*tells neither.*copy it first"):
+        remote(**info)

@@ -142,7 +142,7 @@ class DataConfig(Section):
     def _each_once(cls, value: tuple[Relative, ...]) -> tuple[Relative, ...]:
         if len(set(value)) < len(value):
             raise ValueError(f"expected each variant once, got {list(value)}")
-        return value
+        return tuple(sorted(value))  # one store, whichever is named first
 
     @model_validator(mode="after")
     def _ordered(self) -> "DataConfig":

@@ -64,9 +64,11 @@ class RemoteConfig(Section):
     options: dict[str, JsonValue] = Field(default={})
     """Further arguments of the protocol's fsspec filesystem (`{requester_pays: true}` of s3fs); never credentials."""
     connections: Annotated[int, Field(gt=0, le=64)] = 8
-    """Requests at the same time; each holds 8 MiB."""
+    """Requests at the same time, of protocols that fsspec reaches asynchronously (s3, gs, abfs, http; of others one);
+    each holds 8 MiB."""
     timeout: PositiveFloat = 60.0
-    """Seconds to wait for 8 MiB before the request is tried again."""
+    """Seconds to wait for 8 MiB before the request is tried again, of protocols that fsspec reaches asynchronously
+    (s3, gs, abfs, http)."""
     retries: Annotated[int, Field(ge=0, le=20)] = 5
     """Further tries of a request that failed for a reason that may pass, after 0.5, 1, 2, … 30 seconds."""
     check_etag: bool = True

@@ -5,8 +5,9 @@ Names and shapes follow Qlib's Alpha158 (Yang et al. 2020) with returns the usua
 stock's own rows, so that `ROC_5` is the same week for every stock. A day without a row is missing in a window; a
 price up to `MAX_GAP` panel days old stands in as the base of a return; a stock away for longer starts anew, because
 what it was before a long suspension says nothing of its range, volume or volatility now. A day without trades (volume
-0) has no volume: volume factors are null there. A value of day t depends on the panel days t - 65 .. t alone, to the
-bit: not on what follows, nor on where the panel begins.
+0) has no volume and is missing in a window: `VMA_*` is null there, and `VSTD_20`, `CORR_*`, `AMIHUD_20` and `DVOL_20`
+are those of the window's other days. A value of day t depends on the panel days t - 65 .. t alone, to the bit: not on
+what follows, nor on where the panel begins.
 """
 
 from collections.abc import Iterable

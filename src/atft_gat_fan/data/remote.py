@@ -1,7 +1,7 @@
 """Data at an address as files of this machine: copied below the cache, verified, mapped from there."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -62,15 +62,19 @@ def local_copy(config: DataConfig, progress: Progress, *, verify: bool = False) 
             elif (copy := copies.finished(listing)) is not None:
                 return copy
             folder, missing = copies.begin(listing)
+            fetched = {file.name for file in missing}  # where data change, of the right size and of two versions
             try:
                 download(remote, missing, folder, progress)
             except StorageError:
                 if wanted(remote, progress).fingerprint == listing.fingerprint:
                     raise
+                copies.drop(listing, fetched)
                 continue
             except MissingRemoteError:
+                copies.drop(listing, fetched)
                 continue  # deleted since it was listed; a listing that finds nothing says so
             if wanted(remote, progress).fingerprint != listing.fingerprint:
+                copies.drop(listing, fetched)
                 continue
             problems = _damage(folder, listing, remote, progress)
             if not problems:
@@ -152,10 +156,11 @@ def remote_manifest(remote: RemoteFiles, manifest: RemoteFile, progress: Progres
 
 def relocated(error: DataError, local: Path, address: str) -> DataError:
     """The same problems, of the address instead of the copy that they were found in."""
-    there = [
-        Problem(problem.what, problem.where.replace(str(local), address), problem.mend) for problem in error.problems
-    ]
-    return DataError(there, source=error.source.replace(str(local), address))
+    return DataError(_relocated(error.problems, local, address), source=error.source.replace(str(local), address))
+
+
+def _relocated(problems: Iterable[Problem], local: Path, address: str) -> list[Problem]:
+    return [Problem(problem.what, problem.where.replace(str(local), address), problem.mend) for problem in problems]
 
 
 def _damage(copy: Path, listing: Listing, remote: RemoteFiles, progress: Progress) -> list[Problem]:
@@ -165,4 +170,4 @@ def _damage(copy: Path, listing: Listing, remote: RemoteFiles, progress: Progres
     manifest = read_manifest(copy)
     layout, days = Layout(manifest.feature_names, manifest.horizons), np.array(manifest.days, dtype="datetime64[D]")
     found = find_damage(copy, manifest.shards, layout, days, lambda share: progress("verifying the copy", share))
-    return [Problem(each.what, each.where.replace(str(copy), remote.address), each.mend) for each in found]
+    return _relocated(found, copy, remote.address)

@@ -175,7 +175,7 @@ def _linked(file: RemoteFile, partial: Path, folder: Path, listing: Listing) -> 
     same = any(
         (other.name, other.nbytes, other.stamp) == (file.name, file.nbytes, file.stamp) for other in listing.files
     )
-    if not same or not file.stamp:
+    if not same:
         return False
     target = partial / FILES / file.name
     with suppress(OSError):  # absent, or the file system has no links: it is downloaded

@@ -45,7 +45,7 @@ def download(remote: RemoteFiles, files: Sequence[RemoteFile], folder: Path, pro
 def size_text(nbytes: float) -> str:
     """`12.3 MB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
-        if nbytes < 1000:
+        if nbytes < 999.5:  # more is 1,000 in three digits
             return f"{nbytes:.3g} {unit}"
         nbytes /= 1000
     return f"{nbytes:,.3g} TB"

@@ -40,8 +40,10 @@ CHECKSUM_ETAGS = {*S3}
 class RemoteFiles:
     """What is at `address` and below it.
 
-    Every method waits `timeout` seconds at most for an answer, tries again as `config` says, and raises StorageError
-    that names the address, MissingRemoteError where nothing is there. `attended` does several of them.
+    Every method waits `timeout` seconds at most for an answer, of protocols that fsspec reaches asynchronously (s3, gs,
+    abfs, http; of others as long as their package does), tries again as `config` says, and raises StorageError that
+    names the address, MissingRemoteError where nothing is there. `attended` does several of them, of such protocols
+    `connections` at a time, of others one.
     Raises ConfigError for an address with credentials in it, an unknown protocol, options that its filesystem does not
     take, and a package that is not installed.
     """

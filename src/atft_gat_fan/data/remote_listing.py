@@ -12,7 +12,8 @@ from typing import Any
 from atft_gat_fan.errors import DataError, Problem
 
 CHECKSUMS = ("md5Hash", "content_md5", "crc32c", "ETag", "etag", "checksum", "content_hash")
-TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+TIMES = ("LastModified", "last_modified", "Last-Modified", "updated", "mtime", "modified", "modify", "created")
+STAMPS = (*CHECKSUMS, *TIMES)
 """What the protocols' packages call what changes with a file's content, and when it was written; the first counts."""
 MD5 = re.compile(r"^[0-9a-f]{32}$")
 OF_PARTS = re.compile(r"^([0-9a-f]{32})-(\d+)$")
@@ -36,12 +37,15 @@ class RemoteFile:
 
     @classmethod
     def of(cls, name: str, info: Mapping[str, Any]) -> "RemoteFile":
-        """Of what an fsspec filesystem says of a file. Raises DataError for a name that leads elsewhere, or no size."""
+        """Of what an fsspec filesystem says of a file.
+
+        Raises DataError for a name that leads elsewhere, and where no size, or neither a checksum nor a time, is told.
+        """
         problem = _problem(name, info)
         if problem is not None:
             raise DataError(problem)
-        known = [key for key in (*CHECKSUMS, *TIMES) if info.get(key)]
-        stamp = f"{known[0]}={_text(info[known[0]])}" if known else ""
+        first = next(key for key in STAMPS if info.get(key))
+        stamp = f"{first}={_text(info[first])}"
         digest = info.get("md5Hash") or info.get("content_md5")
         etag = _text(info["ETag"]) if info.get("ETag") else None
         return cls(name, str(info["name"]), int(info["size"]), stamp, None if digest is None else _hex(digest), etag)
@@ -92,6 +96,12 @@ def _problem(name: str, info: Mapping[str, Any]) -> Problem | None:
     if not isinstance(info.get("size"), int):
         return Problem(
             "expected the size of the file, found that the server does not tell it", where=name, mend="copy it first"
+        )
+    if not any(info.get(key) for key in STAMPS):  # a change that keeps the size would never be seen
+        return Problem(
+            "expected a checksum or a time of the file, found that the server tells neither",
+            where=name,
+            mend="copy it first",
         )
     return None
 
