@@ -15,7 +15,7 @@ class Family:
 
     `to_market` yields the same features of prices measured in the market's (`PricePaths`); None where that has no
     meaning: they do not compare prices of different days, or measure against the market already. AMIHUD_20 is the
-    exception: its returns hold the market's moves, and it has none because it keeps the published measure (Amihud 2002).
+    exception: its returns hold the market's moves, but it keeps the published measure (Amihud 2002).
     """
 
     names: tuple[str, ...]
