@@ -15,6 +15,8 @@ import pytest
 from atft_gat_fan.config.load import load_config, run_folder
 from atft_gat_fan.runs.run_status import unfinished
 from atft_gat_fan.runs.validate import Request, prepare, validate
+from atft_gat_fan.runs.walkforward import walkforward
+from atft_gat_fan.runs.walkforward_plan import prepare as prepare_walk
 from tests.ray_cluster import three_nodes
 from tests.runs.tiny import MARKET, TINY, quiet
 
@@ -42,6 +44,23 @@ def test_a_validation_on_ray_is_the_validation_here(cluster: Any, tmp_path: Path
     assert found["ray"]["set_up"]["failed_trials"] == []
     here, there = (json.dumps(masked(found[name]), indent=2) for name in ("local", "ray"))
     assert here == there
+
+
+def test_a_walk_forward_on_ray_is_the_walk_here(cluster: Any, tmp_path: Path) -> None:
+    """Two seeds at once; the second fold of each starts from the first's weights, on whichever node it runs."""
+    asked = [
+        "walkforward.first_train_days=150", "walkforward.valid_days=40", "walkforward.test_days=60",
+        "walkforward.seeds=[1,2]", "walkforward.warm_start=true", "walkforward.workers=2",
+    ]  # fmt: skip
+    found = {}
+    for name in ("local", "ray"):
+        places = [f"data.cache={tmp_path / 'cache'}", f"run.dir={tmp_path / name}", f"trials.executor={name}"]
+        walk = prepare_walk([*KEYS, *asked, *places], quiet())
+        assert len(walk.folds) > 1
+        metrics = walkforward(walk, quiet())
+        weights = [(run.folder / "model" / "weights.safetensors").read_bytes() for run in walk.runs]
+        found[name] = metrics["test"], metrics["folds"], (walk.folder / "predictions.parquet").read_bytes(), weights
+    assert found["ray"] == found["local"]
 
 
 def test_ctrl_c_saves_what_runs_on_the_cluster_and_the_same_command_goes_on(cluster: Any, tmp_path: Path) -> None:
