@@ -208,6 +208,25 @@ def test_heavy_tails_are_heavy_and_the_twins_are_not() -> None:
     assert abs(kurtosis(twins)) < 0.3
 
 
+def precision_of_huber(returns: np.ndarray, delta: float) -> float:
+    """How many days of squared error one day of Huber's loss is worth, for errors of this law: Huber 1964, eq. 13.
+
+    `returns` [days, stocks] are noise alone, z-scored within the day; the inverse asymptotic variance E[ψ']² / E[ψ²].
+    """
+    z = (returns - returns.mean(axis=1, keepdims=True)) / returns.std(axis=1, keepdims=True)
+    return float((np.abs(z) < delta).mean() ** 2 / (np.clip(z, -delta, delta) ** 2).mean() * (z**2).mean())
+
+
+def test_a_robust_loss_is_worth_more_days_where_tails_are_heavy_and_groups_do_not_move() -> None:
+    def worth(world: str, twin: bool = False) -> float:
+        noise = market(world, 100, 3000, signal=0.0, null_twin=twin)
+        return precision_of_huber(returns_of(noise), delta=0.55)
+
+    assert worth("heavy_tails") > 1.7
+    assert worth("heavy_tails", twin=True) < 0.85  # the price of robustness, on normal errors
+    assert 0.9 < worth("full") < 1.1  # where half of the noise is groups' normal moves
+
+
 def test_a_quarter_of_the_days_is_stressed_in_every_stretch() -> None:
     widths = returns_of(market("regimes", 100, 481, signal=0.0)).std(axis=1)
     stressed = widths > np.sqrt(STRESS_SCALE) * np.median(widths)

@@ -20,11 +20,9 @@ from scipy.optimize import brentq
 from scipy.special import dawsn
 
 from atft_gat_fan.data.sources.synthetic_worlds import (
-    GROUP_SHARE,
     GROUP_SIZE,
     JUMP_CHANCE,
     JUMP_SIZE,
-    OWN_SHARE,
     REGIME_DAYS,
     STRESS_DAYS,
     STRESS_SCALE,
@@ -97,8 +95,8 @@ def _integral(function: Callable[[float], float]) -> float:
 
 def _squared(world: World, apart: bool, k: float) -> float:
     """φ(k)² of what parts two stocks: their own moves, and where they are of two groups these groups' moves."""
-    own = _own(k * math.sqrt(OWN_SHARE), world)
-    return own * own * (math.exp(-GROUP_SHARE * k * k) if apart else 1.0)
+    own = _own(k * math.sqrt(world.own_share), world)
+    return own * own * (math.exp(-world.group_share * k * k) if apart else 1.0)
 
 
 def _own(k: float, world: World) -> float:

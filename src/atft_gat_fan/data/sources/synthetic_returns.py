@@ -18,12 +18,10 @@ from atft_gat_fan.data.sources.synthetic_features import (
 )
 from atft_gat_fan.data.sources.synthetic_parts import DAILY_SCALE, Market, listings, volumes, with_bars
 from atft_gat_fan.data.sources.synthetic_worlds import (
-    GROUP_SHARE,
     JUMP_CHANCE,
     JUMP_SIZE,
     LINE_STRENGTH,
     MARKET_SHARE,
-    OWN_SHARE,
     REGIME_DAYS,
     STRESS_DAYS,
     STRESS_SCALE,
@@ -65,8 +63,8 @@ def simulate(config: SyntheticConfig) -> History:
     scale = _scale(of["regimes"], world, T)
     own = of["own moves"]
     noise = np.sqrt(MARKET_SHARE) * of["market"].standard_normal((T, 1))
-    noise = noise + np.sqrt(GROUP_SHARE) * of["groups' moves"].standard_normal((T, num_groups(N)))[:, group]
-    noise += np.sqrt(OWN_SHARE) * _own_moves(own, world, T, N)
+    noise = noise + np.sqrt(world.group_share) * of["groups' moves"].standard_normal((T, num_groups(N)))[:, group]
+    noise += np.sqrt(world.own_share) * _own_moves(own, world, T, N)
     strength = strength_of(world, N, config.signal)
     planted = strength * np.where(np.isfinite(scores), scores, 0.0)
     if world.spurious_line:
