@@ -22,6 +22,7 @@ from typing import Any
 
 from rich.console import Console
 
+from atft_gat_fan.config.load import load_config
 from atft_gat_fan.config.overrides import assignment
 from atft_gat_fan.errors import AtftError
 from atft_gat_fan.runs.pace import duration
@@ -31,6 +32,7 @@ from atft_gat_fan.validation.arms import ALL, WITHOUT, Arm, Arms
 from atft_gat_fan.validation.result import DeltaRankIC, ImprovementResult, ValidationResult
 from benchmarks.attribution_page import build_page
 from benchmarks.measuring import ROOT, Figure, arguments, publish
+from benchmarks.ranking_log import require_closed
 from benchmarks.ranking_plan import FOLDS
 
 COMMAND = "python -m benchmarks.attribution"
@@ -81,7 +83,10 @@ def main() -> None:
 
 
 def plan(parsed: argparse.Namespace) -> Prepared:
-    """The validation that compares the parts. Raises ConfigError, and what reading the panel raises."""
+    """The validation that compares the parts.
+
+    Raises ConfigError, for days of the panel's test as well, and what reading the panel raises.
+    """
     out = parsed.out or ROOT / "runs" / f"attribution-{parsed.fold}{'-quick' if parsed.quick else ''}"
     seeds = range(1, (1 if parsed.quick else parsed.seeds) + 1)
     keys = [
@@ -98,6 +103,10 @@ def plan(parsed: argparse.Namespace) -> Prepared:
         *parsed.overrides,
         *(QUICK if parsed.quick else ()),
     ]
+    config = load_config(keys)
+    # What holds in the end: keys of one's own come after the fold's.
+    test_end = config.split.test_end
+    require_closed(Path(config.data.source or parsed.panel), None if test_end is None else test_end.isoformat())
     command = f"{COMMAND} --panel {parsed.panel} --fold {parsed.fold}"
     chosen = [component for component in COMPONENTS if component.name in parsed.only]
     return prepare(Request(keys, command=command), Console(quiet=True), arms_of(chosen))

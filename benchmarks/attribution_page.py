@@ -1,17 +1,14 @@
 """`attribution.html`: what each part of the network added, in pictures first."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import nan
 
 from atft_gat_fan.evaluation.verdict import Finding, Tone
-from atft_gat_fan.reporting.comparisons import Band, Estimate, forest_plot, span_of
 from atft_gat_fan.reporting.numbers import between, fixed, probability
 from atft_gat_fan.reporting.page import Chart, Fact, Row, Table, render
-from atft_gat_fan.reporting.theme import HALF_WIDTH
 from atft_gat_fan.validation.arms import ALL
-from atft_gat_fan.validation.charts import MARKS
+from atft_gat_fan.validation.charts import delta_chart
 from atft_gat_fan.validation.result import DeltaRankIC, ImprovementResult, ValidationResult, Verdict
-from benchmarks.ranking_page import Part, mark
+from benchmarks.ranking_page import Part
 
 TONES: Mapping[Verdict, Tone] = {"helps": "good", "neutral": "plain", "hurts": "bad", "underpowered": "plain"}
 Group = Mapping[str, ImprovementResult]
@@ -42,7 +39,7 @@ def build_page(result: ValidationResult, names: Sequence[str]) -> str:
                 "Added to the same-day network",
                 "Each part alone, and all of them, minus the network that sees the day alone; ticks are single seeds. "
                 "Shaded: differences too small to matter.",
-                _charts(added, shown),
+                _charts(added, shown, result.set_up.level),
                 [_table(added, horizons)],
             ),
             Part(
@@ -50,7 +47,7 @@ def build_page(result: ValidationResult, names: Sequence[str]) -> str:
                 "All parts minus all but this one: above zero, the others do not make up for it."
                 if contributed
                 else "It was not measured: fewer than three parts were compared.",
-                _charts(contributed, shown),
+                _charts(contributed, shown, result.set_up.level),
                 [_table(contributed, horizons)] if contributed else [],
             ),
             Part("How it was measured", " ".join(result.rules), facts=list(_facts(result))),
@@ -72,33 +69,11 @@ def _tiles(result: ValidationResult, shown: Sequence[str]) -> list[Fact]:
     return tiles
 
 
-def _charts(group: Group, shown: Sequence[str]) -> list[Chart]:
-    charts = []
-    for horizon in shown if group else ():
-        rows = [_estimate(each, horizon, first=horizon == shown[0]) for each in group.values()]
-        margin = max(each.delta_rank_ic[horizon].margin or 0.0 for each in group.values())
-        bands = [Band(-margin, margin)]
-        title = f"ΔRankIC@{horizon}"
-        told = "; ".join(f"{row.name} {row.note}" for row in rows)
-        svg = forest_plot(
-            rows,
-            label=f"{title}: {told}",
-            x_label="difference of the mean daily RankIC",
-            limits=span_of(rows, bands),
-            bands=bands,
-            width=HALF_WIDTH,
-        )
-        charts.append(Chart(title, svg=svg, wide=False))
-    return charts
-
-
-def _estimate(each: ImprovementResult, horizon: str, *, first: bool) -> Estimate:
-    """Marked by the verdict at the first horizon, which it is of, and by the interval at others."""
-    delta = each.delta_rank_ic[horizon]
-    value, low, high = (nan if number is None else number for number in (delta.mean, delta.low, delta.high))
-    parts = tuple(number for number in delta.by_seed if number is not None)
-    kind = MARKS[each.verdict] if first else mark(delta.low, delta.high)
-    return Estimate(each.title, value, low, high, kind, fixed(delta.mean, sign=True), parts)
+def _charts(group: Group, shown: Sequence[str], level: float) -> list[Chart]:
+    """The first horizon is the one that the verdicts are of."""
+    if not group:
+        return []
+    return [delta_chart(f"ΔRankIC@{h}", group, h, level=None if h == shown[0] else level) for h in shown]
 
 
 def _table(group: Group, horizons: Sequence[str]) -> Table:

@@ -10,12 +10,14 @@ trained again for another recipe on the same data. Leaves ranking.json and ranki
 Folds of the NASDAQ panel: B trains to 2012 and is evaluated on 2013 to 2015, valid trains to 2015 and is evaluated on
 2016, test likewise on 2017. Other panels: `--train-end`, `--valid-end`, … Recipes are chosen on B and valid, where each
 is counted; the test is opened once for a finished one, with a reason, and every opening is logged
-(`benchmarks/results/ranking_tried.jsonl`, `ranking_openings.jsonl`). `--quick` is a smoke check that logs nothing.
+(`benchmarks/results/ranking_tried.jsonl`, `ranking_openings.jsonl`). `--quick` is a smoke check that logs nothing, and
+is not for the test.
 """
 
 import argparse
 import sys
 from dataclasses import fields, replace
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
@@ -25,9 +27,9 @@ from atft_gat_fan.runs.pace import duration
 from atft_gat_fan.runs.run_files import write_json, write_text
 from benchmarks import ranking_log
 from benchmarks.gru import GruRecipe
-from benchmarks.measuring import RESULTS, ROOT, Figure, arguments, publish
+from benchmarks.measuring import RESULTS, Figure, arguments, publish
 from benchmarks.ranking_page import build_page
-from benchmarks.ranking_plan import FOLDS, RIVALS, Dates, Plan, Request, describe_plan, prepare
+from benchmarks.ranking_plan import FOLDS, OUT, RECIPE, RIVALS, Dates, Plan, Request, describe_plan, prepare
 from benchmarks.ranking_results import Result, results
 from benchmarks.ranking_targets import figures, has_bars
 from benchmarks.ranking_training import train_all
@@ -44,7 +46,7 @@ def main() -> None:
     try:
         request = request_of(parsed)
         if not parsed.dry_run:
-            ranking_log.require_reason(request.fold, request.opened)
+            ranking_log.require_reason(request)
         plan = prepare(request, console)
         for line in describe_plan(plan):
             console.print(line, highlight=False)
@@ -66,7 +68,10 @@ def measure(plan: Plan, console: Console) -> Result:
     Raises InterruptedRunError after a stop signal (the same command goes on), TrialError, StorageError, ConfigError.
     """
     request = plan.request
-    ranking_log.require_reason(request.fold, request.opened)
+    ranking_log.require_reason(request)
+    if request.fold == ranking_log.TEST:
+        # First: one that is stopped on its way has opened the test as well.
+        ranking_log.log_opening(plan, request.results)
     train_all(plan, console)
     result = ranking_log.with_deflation(plan, results(plan), request.results)
     ranking_log.log(plan, result, request.results)
@@ -92,7 +97,7 @@ def request_of(parsed: argparse.Namespace) -> Request:
         panel=parsed.panel,
         fold=parsed.fold,
         dates=replace(dates, **{name: day for name, day in given.items() if day is not None}),
-        out=parsed.out or ROOT / "runs" / "ranking",
+        out=parsed.out or OUT,
         results=RESULTS,
         recipe=tuple(parsed.recipe),
         overrides=tuple(parsed.overrides),
@@ -112,16 +117,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fold", choices=FOLDS, required=True)
     parser.add_argument("--out", type=Path, help="where trainings and results are kept; by default runs/ranking")
     parser.add_argument("--seeds", type=_count, default=5, help="trainings of the recipe and of each rival")
-    parser.add_argument("--recipe", nargs="+", default=["config=atft/train/ranking"], metavar="key=value")
+    parser.add_argument("--recipe", nargs="+", default=list(RECIPE), metavar="key=value")
     parser.add_argument("--against", nargs="*", choices=RIVALS, default=list(RIVALS), help="rivals; none: alone")
     parser.add_argument("--workers", type=_count, default=1, help="trainings at once")
     parser.add_argument("--threads", type=_count, help="of each training; by default the cores, shared out")
     parser.add_argument("--open-test", metavar="WHY", help="with --fold test: the reason, which is logged")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and end")
     for option in ("--train-start", "--train-end", "--valid-end", "--test-end"):
-        parser.add_argument(option, metavar="DATE", help="instead of the fold's")
+        parser.add_argument(option, type=_day, metavar="DATE", help="instead of the fold's")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="laid over the recipe")
     return parser
+
+
+def _day(text: str) -> str:
+    """In the one form that compares as its day does."""
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a date such as 2015-12-31, got {text!r}") from error
 
 
 def _count(text: str) -> int:

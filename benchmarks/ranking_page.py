@@ -1,6 +1,5 @@
 """`ranking.html`: who ranks better, in pictures first, from the values of `ranking.json`."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
@@ -18,7 +17,7 @@ from atft_gat_fan.reporting.numbers import between, fixed, percent, probability
 from atft_gat_fan.reporting.page import Chart, Fact, Row, Table, render
 from atft_gat_fan.reporting.theme import FULL_WIDTH, HALF_WIDTH
 from benchmarks.measuring import COLUMNS, Figure
-from benchmarks.ranking_plan import Plan, Request
+from benchmarks.ranking_plan import Plan, command_of
 from benchmarks.ranking_results import BLEND, GRU, LIGHTGBM, Json, Result
 from benchmarks.ranking_targets import bar
 
@@ -63,19 +62,6 @@ def build_page(plan: Plan, result: Result, bars: Sequence[Figure], openings: Seq
         ours=TITLES[MODEL],
         command=command_of(plan.request),
     )
-
-
-def command_of(request: Request) -> str:
-    """The command that makes the result again."""
-    words = ["python", "-m", "benchmarks.ranking", "--panel", str(request.panel), "--fold", request.fold]
-    if not request.preset:
-        for name in ("train_start", "train_end", "valid_end", "test_end"):
-            day = getattr(request.dates, name)
-            words += [] if day is None else [f"--{name.replace('_', '-')}", day]
-    words += ["--out", str(request.out), "--seeds", str(request.seeds)]
-    words += [] if request.opened is None else ["--open-test", request.opened]
-    # An option of several values takes all that follows it.
-    return shlex.join([*words, *request.overrides, "--recipe", *request.recipe, "--against", *request.against])
 
 
 def mark(low: float | None, high: float | None) -> Mark:

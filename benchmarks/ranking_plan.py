@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from atft_gat_fan.config.load import load_config, overridden
 from atft_gat_fan.config.overrides import assignment
+from atft_gat_fan.config.run_sections import EvaluationConfig, LightGBMConfig
 from atft_gat_fan.config.schema import Config
 from atft_gat_fan.data.conversion import cached_store
 from atft_gat_fan.data.splits import Split, split_days, usable_days
@@ -26,11 +28,17 @@ from atft_gat_fan.signals import StopSignals
 from atft_gat_fan.training.settings import NOT_IN_DIGEST
 from atft_gat_fan.validation.trials import Job, estimated_seconds
 from benchmarks.gru import GruRecipe
+from benchmarks.measuring import ROOT
 
 Rival = Literal["lightgbm", "gru"]
 RIVALS: tuple[Rival, ...] = ("lightgbm", "gru")
 LIGHTGBM_SEEDS = 5
 """At most: averaged by rank, more change nothing that shows."""
+OUT = ROOT / "runs" / "ranking"
+"""Where trainings and results are kept, unless somewhere else is asked for."""
+RECIPE = ("config=atft/train/ranking",)
+PLACES = ("data.cache=", "run.")
+"""Arguments that say where, which nobody else has."""
 TRAINED = "trained.json"
 """Left by a finished rival in its folder."""
 ALL_ROWS = 1_000_000_000
@@ -63,6 +71,8 @@ FOLDS = {
     "test": Dates("2003-01-02", "2015-12-31", "2016-12-31", "2017-12-31"),
 }
 """Of the NASDAQ panel of 2003 to 2017. Recipes are chosen on the first two."""
+PANEL = "nasdaq_2003_2017"
+"""Stem of that panel's file, as its README calls it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ class Request:
     dates: Dates
     out: Path
     results: Path
-    recipe: Sequence[str] = ("config=atft/train/ranking",)
+    recipe: Sequence[str] = RECIPE
     overrides: Sequence[str] = ()
     seeds: int = 5
     against: Sequence[Rival] = RIVALS
@@ -140,6 +150,31 @@ class Plan:
 def finished_member(folder: Path) -> Path | None:
     """The folder itself where it holds a finished training. Raises StorageError where its state is damaged."""
     return folder if (folder / TRAINED).exists() else finished_run(folder)
+
+
+def command_of(request: Request) -> str:
+    """The command that asks for the same again."""
+    words = ["python", "-m", "benchmarks.ranking", "--panel", str(request.panel), "--fold", request.fold]
+    if not request.preset:
+        for name in ("train_start", "train_end", "valid_end", "test_end"):
+            day = getattr(request.dates, name)
+            words += [] if day is None else [f"--{name.replace('_', '-')}", day]
+    words += [] if request.out == OUT else ["--out", str(request.out)]
+    words += ["--seeds", str(request.seeds)]
+    words += [] if request.workers == 1 else ["--workers", str(request.workers)]
+    words += [] if request.threads is None else ["--threads", str(request.threads)]
+    words += ["--quick"] if request.quick else []
+    words += [] if request.opened is None else ["--open-test", request.opened]
+    words += request.overrides
+    # An option of several values takes all that follows it.
+    words += [] if tuple(request.recipe) == RECIPE else ["--recipe", *request.recipe]
+    words += [] if tuple(request.against) == RIVALS else ["--against", *request.against]
+    return shlex.join(words)
+
+
+def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
+    """What of the arguments says the same on any machine."""
+    return tuple(each for each in arguments if not each.startswith(PLACES))
 
 
 def recipe_config(request: Request) -> Config:
@@ -226,16 +261,19 @@ def _members(request: Request, config: Config, store: Store, threads: int) -> It
 
 
 def _rival_config(rival: Rival, config: Config, seed: int) -> Config:
-    """What of the recipe a rival shares: data, label and days. So one that is trained stays so whatever the network."""
+    """What of the recipe a rival shares: data, label and days; the GRU the days of a batch as well, and LightGBM has
+    keys of its own. So one that is trained stays so whatever else is changed.
+    """
     defaults = Config()
+    boosting = config.evaluation.lightgbm if rival == "lightgbm" else LightGBMConfig(max_rows=ALL_ROWS)
     return Config(
         seed=seed,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size if rival == "gru" else defaults.batch_size,
         data=config.data,
         labels=config.labels,
         split=config.split,
         model=defaults.model.model_copy(update={"gat": defaults.model.gat.model_copy(update={"enabled": False})}),
-        evaluation=config.evaluation.model_copy(update={"baselines": ("lightgbm",)}),
+        evaluation=EvaluationConfig(baselines=("lightgbm",), lightgbm=boosting),
         # LightGBM reads the store itself, and nothing need be materialised for it.
         improvements=defaults.improvements.model_copy(update={"online_normalization": rival == "lightgbm"}),
     )

@@ -13,30 +13,32 @@ import polars as pl
 from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 
-from atft_gat_fan.data.liquidity import liquid_half
 from atft_gat_fan.errors import StorageError
-from atft_gat_fan.evaluation.evaluate import MODEL, EvaluationData, evaluate, name_of, number
+from atft_gat_fan.evaluation.cuts import Daily, daily_by_cut
+from atft_gat_fan.evaluation.evaluate import (
+    MODEL,
+    NUM_RESAMPLES,
+    EvaluationData,
+    evaluate,
+    interval_of_mean,
+    name_of,
+    number,
+)
 from atft_gat_fan.inference.ensemble import mean_of_ranks
 from atft_gat_fan.inference.score_table import read_table
-from atft_gat_fan.metrics.rank_ic import daily_rank_ic, icir, mean
+from atft_gat_fan.metrics.rank_ic import icir, mean
 from atft_gat_fan.runs.judged_days import evaluation_data, period_of
 from atft_gat_fan.runs.run_files import PREDICTIONS
-from atft_gat_fan.statistics.bootstrap import mean_block_length, mean_interval
 from atft_gat_fan.statistics.deflation import Deflated, deflated_icir
 from atft_gat_fan.statistics.paired import paired_interval
 from benchmarks.ranking_plan import Member, Plan
 from benchmarks.ranking_training import training_facts
 
 LIGHTGBM, GRU, BLEND = "lightgbm", "gru", "blend"
-CUTS = ("all", "skip1", "liquid", "illiquid")
-"""Of the stocks and days that a RankIC is of: `skip1` leaves the first day out of the label."""
 PAIRS = ((MODEL, LIGHTGBM), (MODEL, GRU), (BLEND, LIGHTGBM), (BLEND, MODEL))
 """First minus second, where both are there."""
-NUM_RESAMPLES = 2000
 
 Json = dict[str, Any]
-Daily = Mapping[str, Float[NDArray[np.float64], "days horizons"]]
-"""RankIC of each day by cut, NaN = unknown; a cut that the panel has no volume for is left out."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def results(plan: Plan) -> Result:
     if LIGHTGBM in ensembles:
         ensembles[BLEND] = mean_of_ranks([ensembles[MODEL], ensembles[LIGHTGBM]], horizons)
     data = evaluation_data(plan.store, period_of(plan.split.test), ensembles)
-    daily = {model: daily_by_cut(data, scores) for model, scores in data.scores.items()}
+    daily = {model: _daily(data, scores) for model, scores in data.scores.items()}
     seed = plan.members[0].seed
     evaluation = plan.config.evaluation
     metrics = evaluate(data, num_quantiles=evaluation.num_quantiles, cost_bps=evaluation.cost_bps, seed=seed).metrics
@@ -88,22 +90,8 @@ def results(plan: Plan) -> Result:
     return Result(values, data.days, horizons, daily)
 
 
-def daily_by_cut(data: EvaluationData, scores: Float[NDArray[np.floating], "days stocks horizons"]) -> Daily:
-    """RankIC of each day and horizon, by cut. The last day has no skip-1 label in these days: NaN."""
-    masks = {"all": data.present}
-    if data.dollar_volume is not None:
-        known = data.present & np.isfinite(data.dollar_volume)
-        liquid = liquid_half(data.dollar_volume, data.present)
-        masks |= {"liquid": liquid, "illiquid": known & ~liquid}
-    per_horizon = range(len(data.horizons))
-    cuts = {
-        cut: np.stack([daily_rank_ic(scores[..., h], data.labels[..., h], mask) for h in per_horizon], axis=1)
-        for cut, mask in masks.items()
-    }
-    skipped = [daily_rank_ic(scores[:-1, :, h], data.labels[1:, :, h], data.present[:-1]) for h in per_horizon]
-    last = np.full((1, len(data.horizons)), np.nan)
-    cuts["skip1"] = np.concatenate([np.stack(skipped, axis=1), last])
-    return {cut: cuts[cut] for cut in CUTS if cut in cuts}
+def _daily(data: EvaluationData, scores: Float[NDArray[np.floating], "days stocks horizons"]) -> Daily:
+    return daily_by_cut(scores, data.labels, data.present, data.dollar_volume)
 
 
 def summary(daily: Daily, days: Shaped[NDArray[np.datetime64], " days"], horizons: Sequence[int], seed: int) -> Json:
@@ -164,7 +152,7 @@ def deflated(
 
 
 def _interval(daily: Float[NDArray[np.float64], " days"], horizon: int, seed: int) -> Json:
-    found = mean_interval(daily, block_length=mean_block_length(horizon), seed=seed, num_resamples=NUM_RESAMPLES)
+    found = interval_of_mean(daily, horizon, seed)
     return {"mean": number(found.mean), "low": number(found.low), "high": number(found.high)}
 
 
@@ -173,7 +161,7 @@ def _by_seed(plan: Plan, model: str, tables: Sequence[pl.DataFrame]) -> Json:
     found: Json = {}
     for member, table in zip(plan.of(model), tables, strict=True):
         data = evaluation_data(plan.store, period_of(plan.split.test), {model: table})
-        daily = daily_by_cut(data, data.scores[model])
+        daily = _daily(data, data.scores[model])
         found[str(member.seed)] = {
             cut: {name_of(h): number(mean(series[:, i])) for i, h in enumerate(plan.store.horizons)}
             for cut, series in daily.items()

@@ -1,10 +1,11 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from atft_gat_fan.config.improvements import resolve
-from atft_gat_fan.config.load import load_config
+from atft_gat_fan.config.load import load_config, read_config, to_yaml
 from atft_gat_fan.config.plan import EmaPlan, ExecutorPlan, GraphAttentionPlan, HeadPlan, LossPlan, RunPlan
 from atft_gat_fan.config.schema import Config, GroupsConfig, ImprovementsConfig
 from atft_gat_fan.errors import ConfigError
@@ -162,12 +163,42 @@ def test_a_loss_that_ranks_changes_the_slot_of_the_loss_alone(loss: str) -> None
             ],
             "found no LSTM, attention, FAN or FreqDropout",
         ),
+        (
+            ["model.temporal.encoder=none", "model.lstm_forget_bias=null"],
+            r"^model\.lstm_forget_bias=null expects an LSTM, found model\.temporal\.encoder=none",
+        ),
+        (
+            ["loss.type=ic", "loss.huber_delta=0.5"],
+            r"^loss\.huber_delta=0\.5 expects loss\.type huber, found ic",
+        ),
+        (
+            ["loss.type=rank", "loss.huber_delta=[1,2,3,4,5]"],
+            r"^loss\.huber_delta=\[1\.0,2\.0,3\.0,4\.0,5\.0\] expects",
+        ),
     ],
     ids=str,
 )
 def test_keys_that_contradict_each_other_are_refused(keys: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         plan(*keys)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["model.temporal.encoder=none"],
+        ["model.temporal.encoder=none", "model.lstm_forget_bias=1"],
+        ["loss.type=ic", "loss.huber_delta=0.01"],
+        ["config=atft/train/ranking"],
+        ["model=small", "model.temporal.encoder=none", "model.attention.enabled=false"],
+    ],
+    ids=str,
+)
+def test_a_configuration_that_was_resolved_is_resolved_again_from_its_file(keys: list[str], tmp_path: Path) -> None:
+    """A file of all keys says of none whether somebody chose it."""
+    config, file = load_config(keys), tmp_path / "config.yaml"
+    file.write_text(to_yaml(config))
+    assert resolve(read_config(file)) == resolve(config)
 
 
 def test_heads_of_an_attention_that_is_off_need_not_divide() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from atft_gat_fan.config.improvements import resolve
 from atft_gat_fan.config.load import load_config, overridden
 from atft_gat_fan.config.schema import SyntheticConfig
 from atft_gat_fan.data.sources.synthetic import synthetic_panel
+from atft_gat_fan.errors import ConfigError, DataError
 from atft_gat_fan.validation.arms import ALL, BASELINE, WITHOUT
-from benchmarks import attribution
+from benchmarks import attribution, attribution_page
 from benchmarks.attribution import COMPONENTS, NAMES, SKIP, arms_of, figures, to_json
 from benchmarks.attribution_page import build_page
 from benchmarks.ranking_plan import FOLDS
@@ -109,6 +111,45 @@ def test_parts_are_compared_and_what_is_finished_is_kept(tmp_path: Path) -> None
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("trial.json")} == finished
     assert json.loads((prepared.folder / attribution.VALUES).read_text())["parts"].keys() == {"lstm"}
     assert "What each part of the network adds" in (prepared.folder / attribution.PAGE).read_text()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["split.test_end=2017-12-31"],
+        ["split.test_end=null"],
+        ["split.valid_end=2016-11-30", "split.test_end=2017-01-03"],
+    ],
+    ids=str,
+)
+def test_the_test_days_have_no_other_name(keys: list[str], tmp_path: Path) -> None:
+    """Keys of one's own come after the fold's dates."""
+    asked = argparse.Namespace(
+        panel=tmp_path / "nasdaq_2003_2017.parquet",
+        fold="B",
+        out=tmp_path / "out",
+        seeds=1,
+        recipe=["config=atft/train/ranking"],
+        only=["lstm"],
+        overrides=keys,
+        quick=False,
+    )
+    with pytest.raises(ConfigError, match="those after it are the test"):
+        attribution.plan(asked)
+    asked.overrides = []
+    with pytest.raises(DataError):  # There is no such file: these days may be read.
+        attribution.plan(asked)
+
+
+def test_other_horizons_are_marked_by_the_rule_of_the_verdict_not_by_the_interval() -> None:
+    """The interval leaves 0 out; the p, of all tests together, does not."""
+    known = improvement("LSTM", 0.01, "helps")
+    tight = replace(known.delta_rank_ic["5d"], low=0.002, high=0.018, p=0.2, p_equivalence=1.0)
+    both = {"1d": replace(known.delta_rank_ic["1d"], p=0.2), "5d": tight}
+    result = example(improvements={"lstm": replace(known, delta_rank_ic=both)}, contributions={})
+    first, second = attribution_page._charts(result.improvements, ("1d", "5d"), result.set_up.level)
+    assert "var(--accent)" in (first.svg or "")
+    assert "var(--accent)" not in (second.svg or "")
 
 
 def test_the_test_days_are_not_for_choosing_parts() -> None:

@@ -13,13 +13,13 @@ import polars as pl
 import pytest
 import torch
 from omegaconf import OmegaConf
-from scipy.stats import spearmanr
 
 from atft_gat_fan.config.load import load_config, overridden
 from atft_gat_fan.config.overrides import assignment
 from atft_gat_fan.config.schema import SyntheticConfig
 from atft_gat_fan.data.sources.synthetic import synthetic_panel
-from atft_gat_fan.errors import ConfigError, StorageError
+from atft_gat_fan.errors import ConfigError, InterruptedRunError, StorageError
+from atft_gat_fan.evaluation.cuts import CUTS
 from atft_gat_fan.evaluation.evaluate import MODEL, EvaluationData, evaluate
 from atft_gat_fan.inference.ensemble import mean_of_ranks
 from atft_gat_fan.runs.assembly import assemble
@@ -28,10 +28,30 @@ from atft_gat_fan.validation.trials import Failure, TrialResults
 from benchmarks import ranking
 from benchmarks.gru import Gru, GruRecipe, score_days, train_gru
 from benchmarks.measuring import ROOT
-from benchmarks.ranking_log import OPENINGS, TRIED, log, require_reason, with_deflation
-from benchmarks.ranking_page import build_page, command_of
-from benchmarks.ranking_plan import FOLDS, Dates, Plan, Request, describe_plan, finished_member, prepare, recipe_digest
-from benchmarks.ranking_results import BLEND, CUTS, Result, daily_by_cut, deflated, results
+from benchmarks.ranking_log import (
+    OPENINGS,
+    TRIED,
+    log,
+    log_opening,
+    require_closed,
+    require_reason,
+    with_deflation,
+)
+from benchmarks.ranking_page import build_page
+from benchmarks.ranking_plan import (
+    FOLDS,
+    OUT,
+    RECIPE,
+    Dates,
+    Plan,
+    Request,
+    command_of,
+    describe_plan,
+    finished_member,
+    prepare,
+    recipe_digest,
+)
+from benchmarks.ranking_results import BLEND, Result, deflated, results
 from benchmarks.ranking_targets import figures
 from benchmarks.ranking_training import RIVAL, train_all, train_here
 from tests.pages import ParsedPage
@@ -153,23 +173,6 @@ def test_every_model_is_there_on_the_same_days_with_pairs_years_and_seeds(plan: 
     assert pair["low"] < pair["mean"] < pair["high"]
 
 
-def test_halves_and_the_label_without_its_first_day_are_what_they_are_called() -> None:
-    rng = np.random.default_rng(0)
-    shape = (6, 40, 1)
-    scores, labels = rng.normal(size=shape), rng.normal(size=shape)
-    volume = rng.lognormal(size=shape[:2])
-    volume[:, 0] = np.nan
-    days = np.arange("2020-01-01", "2020-01-07", dtype="datetime64[D]")
-    codes = tuple(map(str, range(40)))
-    data = EvaluationData(days, codes, (1,), {}, labels, np.ones(shape[:2], bool), volume)
-    daily = daily_by_cut(data, scores)
-    order = np.argsort(volume[2])[:39]  # NaN sorts last: unknown, in neither half
-    for cut, stocks in {"liquid": order[19:], "illiquid": order[:19]}.items():
-        assert daily[cut][2, 0] == pytest.approx(spearmanr(scores[2, stocks, 0], labels[2, stocks, 0]).statistic)
-    assert daily["skip1"][2, 0] == pytest.approx(spearmanr(scores[2, :, 0], labels[3, :, 0]).statistic)
-    assert np.isnan(daily["skip1"][-1, 0])
-
-
 def test_what_is_finished_is_not_trained_again_and_rivals_outlive_a_change_of_the_network(plan: Plan) -> None:
     again, changed = Here(), Here()
     train_all(plan, quiet(), again)
@@ -181,6 +184,18 @@ def test_what_is_finished_is_not_trained_again_and_rivals_outlive_a_change_of_th
     longer = prepare(replace(plan.request, gru=GruRecipe(hidden_size=4, epochs=2)), quiet())
     assert [member.finished for member in longer.of("gru")] == [False, False]
     assert all("about" in line for line in describe_plan(longer) if "trainings" in line)
+
+
+def test_rivals_outlive_a_change_of_keys_that_are_not_theirs(plan: Plan) -> None:
+    def finished(*keys: str) -> dict[str, set[bool]]:
+        changed = prepare(replace(plan.request, overrides=(*plan.request.overrides, *keys)), quiet())
+        return {rival: {member.finished for member in changed.of(rival)} for rival in ("lightgbm", "gru")}
+
+    assert finished("batch_size=3", "evaluation.num_quantiles=4") == {"lightgbm": {True}, "gru": {False}}
+    assert finished("evaluation.num_quantiles=4", "evaluation.lightgbm.num_rounds=4") == {
+        "lightgbm": {False},
+        "gru": {True},
+    }
 
 
 def test_a_training_that_fails_is_named_with_its_exit_code(plan: Plan) -> None:
@@ -218,14 +233,47 @@ def test_a_recipes_digest_is_of_its_choices_alone(plan: Plan) -> None:
     assert len({recipe_digest(overridden(plan.config, [key])) for key in other} | {digest}) == 5
 
 
-def test_the_test_is_opened_with_a_reason_or_not_at_all() -> None:
+def test_the_test_is_opened_with_a_reason_or_not_at_all(request_: Request) -> None:
+    opened = replace(request_, fold="test", opened="finished")
     for reason in (None, "", " "):
         with pytest.raises(ConfigError, match="--open-test"):
-            require_reason("test", reason)
+            require_reason(replace(opened, opened=reason))
     with pytest.raises(ConfigError, match="expected --fold test, found --fold B"):
-        require_reason("B", "curious")
-    require_reason("B", None)
-    require_reason("test", "finished")
+        require_reason(replace(request_, opened="curious"))
+    with pytest.raises(ConfigError, match="--quick: expected --fold B or valid, found --fold test"):
+        require_reason(replace(opened, quick=True))
+    require_reason(request_)
+    require_reason(opened)
+
+
+@pytest.mark.parametrize("last", [None, "2017-01-03", "2017-12-31"])
+def test_the_test_has_no_other_name(request_: Request, last: str | None) -> None:
+    panel = Path("somewhere") / "nasdaq_2003_2017.parquet"
+    for fold in ("B", "valid"):
+        asked = replace(request_, panel=panel, fold=fold, dates=replace(FOLDS[fold], test_end=last))
+        with pytest.raises(ConfigError, match=r"expected evaluated days of nasdaq_2003_2017\.parquet to end on 2016"):
+            require_reason(asked)
+        require_reason(replace(asked, dates=FOLDS[fold]))
+        require_reason(replace(asked, panel=Path("mine.parquet")))
+    require_reason(replace(asked, fold="test", opened="finished"))
+    require_closed(panel, "2016-12-31")
+
+
+def test_a_date_of_the_command_is_compared_as_a_day(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--panel", "nasdaq_2003_2017.parquet", "--fold", "B", "--test-end"]
+    parser = ranking._parser()
+    with pytest.raises(ConfigError, match="found 2017-12-31"):
+        require_reason(ranking.request_of(parser.parse_intermixed_args([*words, "20171231"])))
+    with pytest.raises(SystemExit):
+        parser.parse_intermixed_args([*words, "the end"])
+    assert "expected a date such as 2015-12-31, got 'the end'" in capsys.readouterr().err
+
+
+def with_icir(result: Result, icir: float) -> Result:
+    """As if the recipe had this one."""
+    model = result.values["models"][MODEL]
+    changed = {**model, "icir": {**model["icir"], "all": {"1d": icir, "2d": icir}}}
+    return replace(result, values={**result.values, "models": {**result.values["models"], MODEL: changed}})
 
 
 def test_each_recipe_is_counted_once_and_deflates_the_next(plan: Plan, result: Result, tmp_path: Path) -> None:
@@ -238,10 +286,7 @@ def test_each_recipe_is_counted_once_and_deflates_the_next(plan: Plan, result: R
     assert (line["fold"], line["recipe"], line["seeds"], line["panel"]) == ("B", plan.digest, 2, plan.panel)
     assert set(line["rank_ic"]) == {MODEL, "lightgbm", "gru", BLEND}
     for number, icir in enumerate((-0.2, 0.3)):
-        values = {**result.values, "models": {**result.values["models"]}}
-        model = values["models"][MODEL]
-        values["models"][MODEL] = {**model, "icir": {**model["icir"], "all": {"1d": icir, "2d": icir}}}
-        log(replace(plan, digest=f"other-{number}"), replace(result, values=values), tmp_path)
+        log(replace(plan, digest=f"other-{number}"), with_icir(result, icir), tmp_path)
     third = with_deflation(plan, result, tmp_path).values["deflated"]
     assert third["model"]["num_tried"] == 3
     assert third["model"]["expected_maximum"] > 0
@@ -269,11 +314,79 @@ def test_an_opening_is_logged_with_its_reason_figures_and_tries(plan: Plan, resu
     assert len((tmp_path / TRIED).read_text().splitlines()) == 2
 
 
+def test_an_opening_is_deflated_by_all_that_were_tried_the_chosen_one_too(
+    plan: Plan, result: Result, tmp_path: Path
+) -> None:
+    log(plan, with_icir(result, 0.4), tmp_path)
+    log(replace(plan, digest="other"), with_icir(result, 0.1), tmp_path)
+    opened = replace(plan, request=replace(plan.request, fold="test", opened="recipe finished"))
+    found = with_deflation(opened, with_icir(result, 7.0), tmp_path).values["deflated"]["model"]
+    assert found["num_tried"] == 2
+    assert found["deviation_of_tried"] == pytest.approx(np.std([0.4, 0.1], ddof=1))
+    assert found["p"] is not None
+    assert found["p"] > found["p_undeflated"]
+    # On a recipe's own fold the present figures stand for it, not those logged before.
+    again = with_deflation(plan, with_icir(result, 0.2), tmp_path).values["deflated"]["model"]
+    assert again["deviation_of_tried"] == pytest.approx(np.std([0.2, 0.1], ddof=1))
+
+
+def test_only_recipes_tried_on_the_same_days_tell_the_spread(plan: Plan, result: Result, tmp_path: Path) -> None:
+    shorter = replace(result, values={**result.values, "last_day": "2016-01-29"})
+    log(replace(plan, digest="on other days"), with_icir(shorter, -5.0), tmp_path)
+    alone = with_deflation(plan, result, tmp_path).values["deflated"]["model"]
+    assert (alone["num_tried"], alone["deviation_of_tried"], alone["p"]) == (2, None, None)
+    log(replace(plan, digest="other"), with_icir(result, 0.1), tmp_path)
+    found = with_deflation(plan, with_icir(result, 0.4), tmp_path).values["deflated"]["model"]
+    assert found["num_tried"] == 3
+    assert found["deviation_of_tried"] == pytest.approx(np.std([0.4, 0.1], ddof=1))
+
+
+def test_an_opening_that_is_stopped_is_logged_and_gets_its_figures_later(
+    plan: Plan, result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = replace(plan.request, fold="test", opened="finished", results=tmp_path, out=tmp_path / "out")
+    opened = replace(plan, request=request, folder=tmp_path / "page")
+    train = ranking.train_all
+
+    def stopped(*_: object) -> None:
+        raise InterruptedRunError("a stop signal", 130)
+
+    def lines() -> list[dict]:
+        return [json.loads(line) for line in (tmp_path / OPENINGS).read_text().splitlines()]
+
+    monkeypatch.setattr(ranking, "train_all", stopped)
+    for _ in range(2):
+        with pytest.raises(InterruptedRunError):
+            ranking.measure(opened, quiet())
+        (line,) = lines()
+        assert (line["why"], line["recipe"], line["panel"]) == ("finished", plan.digest, plan.panel)
+        assert line["days"] == "2015-12-16 to 2016-02-15"
+        assert line["rank_ic"] == {}
+    page = ParsedPage(build_page(opened, result, [], lines()))
+    assert "Openings of the test" in page.text
+    # The line keeps the day and the reason of the first start.
+    (tmp_path / OPENINGS).write_text(json.dumps({**line, "date": "2020-02-02"}) + "\n")
+    monkeypatch.setattr(ranking, "train_all", train)
+    for _ in range(2):
+        ranking.measure(replace(opened, request=replace(request, opened="another reason")), quiet())
+        (line,) = lines()
+        assert (line["date"], line["why"], line["num_tried"]) == ("2020-02-02", "finished", 1)
+        assert set(line["rank_ic"]) == {MODEL, "lightgbm", "gru", BLEND}
+    log_opening(replace(opened, digest="another recipe"), tmp_path)
+    assert [line["recipe"] for line in lines()] == [plan.digest, "another recipe"]
+
+
 def test_a_damaged_log_is_named_and_not_overwritten(plan: Plan, result: Result, tmp_path: Path) -> None:
     (tmp_path / TRIED).write_text("[]\n")
     with pytest.raises(StorageError, match="expected one evaluation a line"):
         log(plan, result, tmp_path)
     assert (tmp_path / TRIED).read_text() == "[]\n"
+    (tmp_path / TRIED).unlink()
+    log(plan, result, tmp_path)
+    # An evaluation, and no opening: it says no reason.
+    (tmp_path / TRIED).rename(tmp_path / OPENINGS)
+    with pytest.raises(StorageError, match="expected one evaluation a line"):
+        log_opening(plan, tmp_path)
 
 
 def test_luck_of_one_try_is_none_and_of_many_unknown_ones_not_told() -> None:
@@ -310,11 +423,38 @@ def test_bars_are_of_the_days_they_were_set_for(plan: Plan, result: Result) -> N
     rows = {figure.what: figure for figure in figures(meant, values)}
     assert rows["RankIC@1d, all"].target == "≥ 0.0455"
     assert "stretch 0.05" in rows["RankIC@1d, all"].measured
-    assert rows["blend minus LightGBM, RankIC@1d"].target == "≥ 0.002, interval above 0"
+    assert rows["blend minus LightGBM, RankIC@1d, all"].target == "≥ 0.002, interval above 0"
+    differences = [row for row in rows.values() if "minus LightGBM" in row.what]
+    assert len(differences) == 2 * len(CUTS) * 2
+    assert sum(bool(row.target) for row in differences) == 1
+    gap = values["pairs"]["model-lightgbm"]["liquid"]["5d"]["mean"]
+    assert rows["recipe minus LightGBM, RankIC@5d, liquid"].measured.startswith(f"{gap:+.4f} (")
     values["pairs"]["blend-lightgbm"]["all"]["1d"] |= {"mean": 0.003, "low": 0.001, "high": 0.005}
     reached = {figure.what: figure.reached for figure in figures(meant, values)}
-    assert reached["blend minus LightGBM, RankIC@1d"] == "yes"
+    assert reached["blend minus LightGBM, RankIC@1d, all"] == "yes"
     assert not any(figure.target.startswith("≥ 0.04") for figure in figures(replace(meant, fold="valid"), values))
+
+
+def test_seconds_have_a_bar_where_a_training_has_the_machine_to_itself(plan: Plan, result: Result) -> None:
+    meant = replace(plan.request, panel=Path("nasdaq_2003_2017.parquet"), dates=FOLDS["B"])
+    targets = {}
+    for workers in (1, 2):
+        (row,) = [row for row in figures(replace(meant, workers=workers), result.values) if "seconds" in row.what]
+        targets[workers] = row.target
+        assert ("one at a time" if workers == 1 else "2 at once") in row.measured
+    assert targets == {1: "≤ 300", 2: ""}
+
+
+def test_rows_of_a_table_name_the_whole_command_without_places(plan: Plan, result: Result) -> None:
+    keys = ("optimizer.lr=0.01", "data.cache=/somewhere", "run.root=/elsewhere")
+    asked = Request(
+        Path("/data/nasdaq_2003_2017.parquet"), "B", FOLDS["B"], Path("/out"), Path("/results"),
+        overrides=keys, workers=2, threads=1, against=("lightgbm",),
+    )  # fmt: skip
+    assert {row.command for row in figures(asked, result.values)} == {
+        "python -m benchmarks.ranking --panel nasdaq_2003_2017.parquet --fold B --seeds 5 --workers 2 --threads 1 "
+        "optimizer.lr=0.01 --against lightgbm"
+    }
 
 
 def test_the_gru_reads_the_window_and_nothing_after_it(plan: Plan) -> None:
@@ -372,8 +512,16 @@ def test_the_command_trains_by_processes_and_leaves_its_page(panel: Path, tmp_pa
 
 
 def test_the_pages_command_asks_for_the_same_again(request_: Request) -> None:
-    for against in ((), ("gru",), ("lightgbm", "gru")):
-        asked = replace(request_, against=against, gru=GruRecipe(), workers=1, threads=None, cache=None)
+    whole = replace(request_, gru=GruRecipe(), threads=None, cache=None)
+    default = replace(whole, recipe=RECIPE, out=OUT, overrides=(), dates=FOLDS["B"])
+    for asked in (
+        *(replace(whole, against=against) for against in ((), ("gru",), ("lightgbm", "gru"))),
+        replace(whole, workers=3, threads=2),
+        replace(whole, quick=True, seeds=1, gru=ranking.QUICK_GRU),
+        replace(whole, fold="test", opened="it is finished; nothing else is tried"),
+        default,
+        replace(default, overrides=("optimizer.lr=0.01",), against=("gru",)),
+    ):
         words = shlex.split(command_of(asked))[3:]
         again = ranking.request_of(ranking._parser().parse_intermixed_args(words))
         assert replace(again, results=asked.results) == asked
@@ -385,7 +533,7 @@ def test_the_default_recipe_is_the_documented_one() -> None:
     assert request.recipe == ("config=atft/train/ranking",)
     assert request.overrides == ("optimizer.lr=0.01",)
     assert request.preset
-    assert load_config(["data=nasdaq", "data.source=x"]).labels.transform == "rank"
+    assert load_config(["data=nasdaq", "data.source=x", *request.recipe]).loss.type == "ic"
 
 
 def test_the_page_has_a_reason_for_every_key_of_the_recipe() -> None:

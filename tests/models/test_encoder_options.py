@@ -6,26 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.errors import ConfigError
+from atft_gat_fan.layers.keyed_dropout import KeyedDropout
 from atft_gat_fan.models.network import ATFT_GAT_FAN
-from atft_gat_fan.types import DayBatch, Neighbours, RandomKey
+from atft_gat_fan.types import DayBatch, Neighbours
+from tests.models import specs
+from tests.models.specs import COVARIATES, DAYS, FEATURES, KEY, SPAN, WINDOW
 
-DAYS, STOCKS, WINDOW, FEATURES, COVARIATES = 4, 7, 6, 5, 3
-SPAN = DAYS + WINDOW - 1
-SPEC = ModelSpec(
-    num_features=FEATURES,
-    horizons=(1, 5),
-    window=WINDOW,
-    num_categories=3,
-    num_covariates=COVARIATES,
-    hidden_size=16,
-    variable_size=4,
-    dropout=0.2,
-    fan_top_k=0,
-    gat_heads=0,
-)
-KEY = RandomKey(seed=1, step=2)
+STOCKS = 7
+SPEC = replace(specs.SPEC, fan_top_k=0, gat_heads=0)
 SAME_DAY: dict[str, Any] = {"lstm_layers": 0, "num_heads": 0}
 OPTIONS: dict[str, dict[str, Any]] = {
     "same day": SAME_DAY,
@@ -153,12 +142,41 @@ def test_recomputing_activations_changes_no_gradient(name: str) -> None:
         torch.testing.assert_close(found[key], gradient, rtol=1e-9, atol=1e-12, msg=key)
 
 
-def test_dropout_of_a_block_is_that_of_its_days() -> None:
+def test_dropout_of_a_block_is_that_of_its_days(monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks are those of the dates, wherever in a block they stand; no two dates share one."""
+    drawn: dict[int, torch.Tensor] = {}
+    draw = KeyedDropout.mask
+
+    def recorded(self: KeyedDropout, *arguments: Any, **how: Any) -> torch.Tensor | None:
+        mask = draw(self, *arguments, **how)
+        assert mask is not None
+        drawn[self.layer] = mask
+        return mask
+
+    monkeypatch.setattr(KeyedDropout, "mask", recorded)
+
+    def masks(given: DayBatch) -> dict[tuple[int, int], torch.Tensor]:
+        """By layer and the date that its place in the block is of."""
+        drawn.clear()
+        model.forecast(given, KEY)
+        assert {layer: len(mask) for layer, mask in drawn.items()} == {0: SPAN, 1: SPAN, 2: DAYS, 3: DAYS}
+        return {
+            (layer, date): day
+            for layer, mask in drawn.items()
+            for date, day in zip(given.span_dates[-len(mask) :], mask, strict=True)
+        }
+
     model, given = network(blockwise=True), batch()
-    assert torch.equal(model.forecast(given, KEY).point, model.forecast(given, KEY).point)
-    later = replace(given, span_dates=tuple(date + 1 for date in given.span_dates))
-    assert not torch.allclose(model.forecast(later, KEY).point, model.forecast(given, KEY).point)
+    first = masks(given)
+    later = masks(replace(given, span_dates=tuple(date + 1 for date in given.span_dates)))
+    for (layer, date), mask in first.items():
+        fresh = KeyedDropout(SPEC.dropout, layer)
+        alone = draw(fresh, (1, *mask.shape), (date,), KEY, dtype=mask.dtype, device=mask.device)
+        assert alone is not None
+        assert torch.equal(mask, alone[0])
+        assert (layer, date + 1) not in first or not torch.equal(mask, first[layer, date + 1])
+        assert (layer, date) not in later or torch.equal(mask, later[layer, date])
+    assert len(first.keys() & later.keys()) == 2 * (SPAN - 1) + 2 * (DAYS - 1)
 
 
 def test_bent_inputs_know_a_missing_value() -> None:

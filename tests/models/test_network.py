@@ -8,20 +8,9 @@ from atft_gat_fan.config.plan import ModelSpec
 from atft_gat_fan.errors import ConfigError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.types import DayBatch, Forecast, Neighbours, RandomKey
+from tests.models.specs import COVARIATES, DAYS, FEATURES, KEY, SPAN, SPEC, WINDOW
 
-DAYS, STOCKS, WINDOW, FEATURES, COVARIATES, SLOTS = 4, 9, 6, 5, 3, 4
-SPAN = DAYS + WINDOW - 1
-SPEC = ModelSpec(
-    num_features=FEATURES,
-    horizons=(1, 5),
-    window=WINDOW,
-    num_categories=3,
-    num_covariates=COVARIATES,
-    hidden_size=16,
-    variable_size=4,
-    dropout=0.2,
-)
-KEY = RandomKey(seed=1, step=2)
+STOCKS, SLOTS = 9, 4
 
 
 def network(seed: int = 0, **changes: Any) -> ATFT_GAT_FAN:

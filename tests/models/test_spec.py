@@ -103,6 +103,18 @@ def test_switched_off_layers_are_zero() -> None:
     assert (spec.fan_top_k, spec.gat_heads) == (0, 0)
 
 
+def test_equal_networks_have_equal_specifications() -> None:
+    """Whatever is set of parts that are off."""
+
+    def spec(**model: Any) -> ModelSpec:
+        off = {"temporal": {"encoder": "none"}, "attention": {"enabled": False}, "fan": {"enabled": False}}
+        config = Config.model_validate({"model": {**off, "gat": {"enabled": False}, **model}})
+        return model_spec(config, RunPlan(), num_features=7, num_categories=0, num_covariates=3)
+
+    assert spec(lstm_forget_bias=None) == spec(lstm_forget_bias=0.5) == spec(lstm_layers=2, num_heads=2) == spec()
+    assert spec(temporal={"encoder": "windows"}, lstm_forget_bias=None).lstm_forget_bias is None
+
+
 def test_named_features_are_counted_and_patterns_refused() -> None:
     assert spec_from_mapping({"data": {"features": ["a", "b", "c"]}}).num_features == 3
     with pytest.raises(ConfigError, match="feat_\\*"):

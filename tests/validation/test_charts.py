@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atft_gat_fan.reporting.page import Chart
-from atft_gat_fan.validation.charts import contribution_chart, cost_charts, rank_ic_charts
+from atft_gat_fan.validation.charts import contribution_chart, cost_charts, delta_chart, rank_ic_charts
 from atft_gat_fan.validation.result import DeltaRankIC, DivergenceResult, ImprovementResult, RatioResult
 from tests.validation.examples import example
 
@@ -48,6 +48,19 @@ def test_the_rule_of_other_horizons_is_at_the_level_of_the_run() -> None:
     known = example(improvements={"use_ema": replace(only(), delta_rank_ic=at_edge)})
     assert colours(rank_ic_charts(known)[1]) == set()
     assert colours(rank_ic_charts(replace(known, set_up=replace(known.set_up, level=0.1)))[1]) == {BAD}
+
+
+def test_a_single_chart_of_differences_is_marked_by_verdict_or_by_its_rule() -> None:
+    """One interval above zero by a p above the level: the rule of the verdict decides, not the interval."""
+    known = DeltaRankIC(0.01, 0.001, 0.019, p=0.06, p_equivalence=1.0, margin=0.003)
+    results = {"lstm": replace(only(), verdict="hurts", delta_rank_ic={"1d": known, "5d": known})}
+    by_verdict, by_rule = delta_chart("ΔRankIC@1d", results, "1d"), delta_chart("ΔRankIC@5d", results, "5d", level=0.05)
+    assert (colours(by_verdict), colours(by_rule)) == ({BAD}, set())
+    assert colours(delta_chart("ΔRankIC@5d", results, "5d", level=0.1)) == {GOOD}
+    assert by_rule.title == "ΔRankIC@5d"
+    unknown = delta_chart("ΔRankIC@10d", results, "10d", level=0.05)
+    assert "ΔRankIC@10d" in (unknown.svg or "")
+    assert "nan" not in (unknown.svg or "")
 
 
 def test_the_promise_of_rank_ic_is_drawn_at_1d_and_for_all_together_only() -> None:

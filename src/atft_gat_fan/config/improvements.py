@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from atft_gat_fan.config.model_sections import ModelConfig
 from atft_gat_fan.config.plan import (
     EmaPlan,
     ExecutorPlan,
@@ -15,6 +16,7 @@ from atft_gat_fan.config.plan import (
     RunPlan,
 )
 from atft_gat_fan.config.schema import Config, GroupConfig
+from atft_gat_fan.config.training_sections import LossConfig
 from atft_gat_fan.errors import ConfigError
 
 SMALL_INIT_STD = 0.01
@@ -48,6 +50,13 @@ def _without_effect(config: Config) -> Iterator[str]:
         key = f"improvements.gat_temperature={temperature}" if start is None else f"model.gat.temperature_start={start}"
         default = "1.0" if start is None else "null"
         yield f"{key} expects a graph attention, found model.gat.enabled=false; enable that, or leave this at {default}"
+    bias, default_bias = config.model.lstm_forget_bias, ModelConfig().lstm_forget_bias
+    if config.model.temporal.encoder == "none" and bias != default_bias:
+        found = "null" if bias is None else bias
+        yield (
+            f"model.lstm_forget_bias={found} expects an LSTM, found model.temporal.encoder=none; choose windows or "
+            f"blockwise, or leave this at {default_bias}"
+        )
     num_bins, width = config.data.window // 2, config.model.freq_dropout.max_width
     if config.improvements.freq_dropout_p and width > num_bins:
         yield (
@@ -70,6 +79,12 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"improvements.huber_loss=true expects loss.type mse or huber, found {loss.type}: a training has one loss; "
             "set one of the two back"
         )
+    delta, default_delta = loss.huber_delta, LossConfig().huber_delta
+    if ranking and delta != default_delta:
+        yield (
+            f"loss.huber_delta={_flat(delta)} expects loss.type huber, found {loss.type}, which has no delta; "
+            f"leave it at {default_delta}"
+        )
     if model.temporal.encoder == "blockwise":
         for key, on in (
             ("model.fan.enabled", model.fan.enabled),
@@ -85,6 +100,11 @@ def _contradictions(config: Config) -> Iterator[str]:
             "model.same_day_skip=true expects something that looks at earlier days, whose correction it would gate; "
             "found no LSTM, attention, FAN or FreqDropout; set it to false"
         )
+
+
+def _flat(value: float | str | tuple[float, ...]) -> str:
+    """As it is written on the command line."""
+    return f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
 
 
 def _reads_window(config: Config) -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from numpy.typing import NDArray
 
-from atft_gat_fan.data.liquidity import liquid_half
 from atft_gat_fan.errors import DataError
+from atft_gat_fan.evaluation.cuts import LIQUID, SKIP1, daily_by_cut
 from atft_gat_fan.metrics.dispersion import collapse_share, daily_dispersion
 from atft_gat_fan.metrics.portfolio import (
     LongShort,
@@ -29,6 +29,7 @@ MODEL = "model"
 
 NO_VOLUME = "the panel has no volume, so the liquid half of a day is unknown"
 NO_ONE_DAY_LABEL = "the long-short book is rebalanced daily and needs the 1-day label, which is not among the horizons"
+NUM_RESAMPLES = 2000
 
 Json = dict[str, Any]
 
@@ -89,7 +90,7 @@ def evaluate(
     num_quantiles: int = 10,
     cost_bps: float = 10.0,
     seed: int = 0,
-    num_resamples: int = 2000,
+    num_resamples: int = NUM_RESAMPLES,
     progress: Callable[[float], None] | None = None,
 ) -> Evaluation:
     """Metrics of the model and of every baseline on one split, and paired comparisons between them.
@@ -156,23 +157,22 @@ def _summary(
     """Everything about one scorer, keyed as in metrics.json."""
     summary: Json = {key: {} for key in ("rank_ic", "rank_ic_skip1", "rank_ic_liquid", "icir")}
     summary |= {key: {} for key in ("rank_ic_interval", "rank_ic_t", "rank_ic_se", "dispersion", "collapse_share")}
-    liquid = _liquid_half(data)
+    cuts = daily_by_cut(scores, data.labels, data.present, data.dollar_volume, (SKIP1, LIQUID))
     for i, horizon in enumerate(data.horizons):
         name, daily = name_of(horizon), series.rank_ic[:, i]
         inference = newey_west(daily, automatic_lags(int(np.isfinite(daily).sum()), horizon))
-        interval = _interval(daily, horizon, seed, num_resamples)
+        interval = interval_of_mean(daily, horizon, seed, num_resamples)
         summary["rank_ic"][name] = number(mean(daily))
         summary["icir"][name] = number(icir(daily))
         summary["rank_ic_t"][name] = number(inference.t)
         summary["rank_ic_se"][name] = number(inference.standard_error)
         summary["rank_ic_interval"][name] = [number(interval.low), number(interval.high)]
-        skipped = daily_rank_ic(scores[:-1, :, i], data.labels[1:, :, i], data.present[:-1])
-        summary["rank_ic_skip1"][name] = number(mean(skipped))
-        if liquid is not None:
-            summary["rank_ic_liquid"][name] = number(mean(daily_rank_ic(scores[..., i], data.labels[..., i], liquid)))
+        summary["rank_ic_skip1"][name] = number(mean(cuts[SKIP1][:, i]))
+        if LIQUID in cuts:
+            summary["rank_ic_liquid"][name] = number(mean(cuts[LIQUID][:, i]))
         summary["dispersion"][name] = number(mean(series.dispersion[:, i]))
         summary["collapse_share"][name] = number(collapse_share(scores[..., i], data.present))
-    if liquid is None:
+    if LIQUID not in cuts:
         summary |= {"rank_ic_liquid": None, "rank_ic_liquid_reason": NO_VOLUME}
     if series.long_short is None:
         return summary | {"portfolio": None, "portfolio_reason": NO_ONE_DAY_LABEL}
@@ -181,7 +181,7 @@ def _summary(
 
 def _portfolio(series: ScoreSeries, book: LongShort, cost_bps: float, seed: int, num_resamples: int) -> Json:
     known = np.isfinite(book.gross)
-    interval = _interval(book.net, 1, seed, num_resamples)
+    interval = interval_of_mean(book.net, 1, seed, num_resamples)
     groups = None if series.quantile_returns is None else series.quantile_returns.shape[1]
     return {
         "horizon": name_of(1),
@@ -202,7 +202,7 @@ def _paired(model: ScoreSeries, other: ScoreSeries, horizons: tuple[int, ...], s
     """Mean daily RankIC of the model minus the other's, with its interval and the verdict it allows."""
     comparison: Json = {}
     for i, horizon in enumerate(horizons):
-        interval = _interval(model.rank_ic[:, i] - other.rank_ic[:, i], horizon, seed, num_resamples)
+        interval = interval_of_mean(model.rank_ic[:, i] - other.rank_ic[:, i], horizon, seed, num_resamples)
         comparison[name_of(horizon)] = {
             "mean": number(interval.mean),
             "low": number(interval.low),
@@ -220,15 +220,11 @@ def _verdict(interval: Interval) -> str | None:
     return "loses" if interval.high < 0 else "ties"
 
 
-def _interval(daily: NDArray[np.float64], horizon: int, seed: int, num_resamples: int) -> Interval:
+def interval_of_mean(
+    daily: Float[NDArray[np.float64], " days"], horizon: int, seed: int, num_resamples: int = NUM_RESAMPLES
+) -> Interval:
+    """95 % stationary-bootstrap interval of the mean of a daily series on h-day labels; NaN days are left out."""
     return mean_interval(daily, block_length=mean_block_length(horizon), seed=seed, num_resamples=num_resamples)
-
-
-def _liquid_half(data: EvaluationData) -> Bool[NDArray[np.bool_], "days stocks"] | None:
-    """`liquid_half`; None without any volume."""
-    if data.dollar_volume is None or not (data.present & np.isfinite(data.dollar_volume)).any():
-        return None
-    return liquid_half(data.dollar_volume, data.present)
 
 
 def _missing_shares(data: EvaluationData) -> list[float | None]:

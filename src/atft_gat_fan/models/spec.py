@@ -31,6 +31,7 @@ def model_spec(
     """
     model = config.model
     freq_dropout = plan.freq_dropout or FreqDropoutPlan(p=0.0)
+    recurrent = model.temporal.encoder != "none"
     return ModelSpec(
         num_features=num_features,
         horizons=config.data.horizons,
@@ -40,7 +41,7 @@ def model_spec(
         hidden_size=model.hidden_size,
         variable_size=model.variable_size,
         num_heads=model.num_heads if model.attention.enabled else 0,
-        lstm_layers=model.lstm_layers if model.temporal.encoder != "none" else 0,
+        lstm_layers=model.lstm_layers if recurrent else 0,
         dropout=model.dropout,
         quantiles=model.quantiles,
         fan_top_k=model.fan.top_k if model.fan.enabled else 0,
@@ -56,7 +57,8 @@ def model_spec(
         input_expansion=model.inputs.expansion,
         same_day_skip=model.same_day_skip,
         blockwise=model.temporal.encoder == "blockwise",
-        lstm_forget_bias=model.lstm_forget_bias,
+        # Equal networks have equal specifications.
+        lstm_forget_bias=model.lstm_forget_bias if recurrent else ModelSpec.lstm_forget_bias,
     )
 
 

@@ -36,10 +36,40 @@ def rank_ic_charts(result: ValidationResult) -> list[Chart]:
     improvements = result.improvements
     horizons = list(dict.fromkeys(h for each in improvements.values() for h in each.delta_rank_ic))
     level = result.set_up.level
-    rows = {h: _delta_rows(improvements, h, None if h == horizons[0] else level) for h in horizons}
-    bands = {h: _bands(improvements, h) for h in horizons}
-    limits = span_of((r for each in rows.values() for r in each), (b for each in bands.values() for b in each))
-    return [_forest(f"ΔRankIC@{h}, improvement minus baseline", rows[h], bands[h], limits) for h in horizons]
+    promises = {h: _promise(improvements, h) for h in horizons}
+    limits = span_of(
+        [row for h in horizons for row in _delta_rows(improvements, h)],
+        [band for h in horizons for band in (*_margin(improvements, h), *promises[h])],
+    )
+    return [
+        delta_chart(
+            f"ΔRankIC@{h}, improvement minus baseline",
+            improvements,
+            h,
+            level=None if h == horizons[0] else level,
+            promised=promises[h],
+            limits=limits,
+        )
+        for h in horizons
+    ]
+
+
+def delta_chart(
+    title: str,
+    results: Results,
+    horizon: str,
+    *,
+    level: float | None = None,
+    promised: Sequence[Band] = (),
+    limits: tuple[float, float] | None = None,
+) -> Chart:
+    """Forest plot of ΔRankIC at one horizon, with the margin of differences too small to matter.
+
+    Marked by the verdict, which is of the first horizon; for others by the verdict's rule at `level`. `limits` of the
+    axis: by default what is shown. A result that was not measured at the horizon has an empty row.
+    """
+    rows, bands = _delta_rows(results, horizon, level), [*_margin(results, horizon), *promised]
+    return _forest(title, rows, bands, span_of(rows, bands) if limits is None else limits)
 
 
 def contribution_chart(result: ValidationResult) -> Chart | None:
@@ -47,9 +77,7 @@ def contribution_chart(result: ValidationResult) -> Chart | None:
     if not result.contributions:
         return None
     horizon = next(iter(next(iter(result.contributions.values())).delta_rank_ic))
-    rows = _delta_rows(result.contributions, horizon)
-    bands = _margin(result.contributions, horizon)
-    chart = _forest(f"ΔRankIC@{horizon}, all minus all but this one", rows, bands, span_of(rows, bands))
+    chart = delta_chart(f"ΔRankIC@{horizon}, all minus all but this one", result.contributions, horizon)
     return replace(chart, note="What is lost by switching one off: above zero, the others do not make up for it.")
 
 
@@ -99,9 +127,8 @@ def _mark(delta: DeltaRankIC, level: float) -> Mark:
     return "plain" if delta.p_equivalence is not None and delta.p_equivalence <= level else "open"
 
 
-def _bands(results: Results, horizon: str) -> list[Band]:
-    promise = [Band(RANK_IC_TARGET, RANK_IC_HOPED, ACCENT)] if horizon == "1d" and ALL in results else []
-    return _margin(results, horizon) + promise
+def _promise(results: Results, horizon: str) -> list[Band]:
+    return [Band(RANK_IC_TARGET, RANK_IC_HOPED, ACCENT)] if horizon == "1d" and ALL in results else []
 
 
 def _margin(results: Results, horizon: str) -> list[Band]:
