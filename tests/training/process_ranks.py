@@ -16,7 +16,7 @@ from atft_gat_fan.config.settings import Environment
 from atft_gat_fan.training.process_ranks import open_ranks
 from atft_gat_fan.training.ranks import Ranks
 
-TIMEOUT, PATIENCE = 15, 60
+TIMEOUT, PATIENCE = 60, 240
 """Seconds that a rank waits for the others, and that the test waits for all of them."""
 
 

@@ -137,7 +137,7 @@ class _Around(nn.Module):
         self.model = model
 
     def forward(self, empty: Tensor) -> Tensor:
-        return empty
+        return empty.clone()  # a view, which this would be, is warned of
 
 
 class _Shards:

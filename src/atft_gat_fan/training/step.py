@@ -55,9 +55,10 @@ class TrainStep:
     pass, to raise what should end the step. Whatever is raised before clipping leaves weights, optimizer and
     scaler as they were, without gradients; `UpdateLostError` follows where memory runs out later.
 
-    With the several ranks of a `layout` the pieces are this rank's share of the step, which may be none: label counts are summed before
-    the first forward pass and gradients after the last backward pass, so that every rank makes the same update, and the
-    report is of the whole step. A stop request, or memory that runs out, of one rank is raised on all of them.
+    With the several ranks of a `layout` the pieces are this rank's share of the step, which may be none: label counts
+    are summed before the first forward pass and gradients after the last backward pass, so that every rank makes the
+    same update, and the report is of the whole step. A stop request, or memory that runs out, of one rank is raised on
+    all of them.
     """
 
     def __init__(
