@@ -99,10 +99,15 @@ class Sharded(Layout):
         for name, tensor in tensors.items():
             if isinstance(tensor, DTensor):
                 with self.exchange():
-                    tensor = tensor.detach().to(self._device).full_tensor()
+                    tensor = self._together(tensor)
             if keep:
                 result[name] = tensor.detach().cpu()
         return result
+
+    def _together(self, parts: DTensor) -> Tensor:
+        on_device = parts.detach().to(self._device)
+        assert isinstance(on_device, DTensor)
+        return on_device.full_tensor()
 
     def divided(self, saved: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """On the host. Nothing is sent: every rank has read the file."""
