@@ -301,13 +301,18 @@ def test_a_training_says_the_same_on_every_rank_and_only_the_first_writes(traini
     assert '"ranks": 2' in events
 
 
-@pytest.mark.parametrize("what", ["configuration", "data", "initial weights"])
+@pytest.mark.parametrize("what", ["configuration", "data", "initial weights", "distributed.strategy"])
 def test_ranks_that_were_started_differently_refuse_to_train(training, make_network, what):
     def change(rank, parts):
         if rank == 1 and what == "initial weights":
             parts.model = make_network(seed=1)
         elif rank == 1:
-            parts.settings = replace(parts.settings, **{"configuration": {"digest": "x"}, "data": {"data": "x"}}[what])
+            other = {
+                "configuration": {"digest": "x"},
+                "data": {"data": "x"},
+                "distributed.strategy": {"sharded": True},
+            }
+            parts.settings = replace(parts.settings, **other[what])
 
     for error in training(2, change):
         assert isinstance(error, ConfigError)

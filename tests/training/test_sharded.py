@@ -21,6 +21,7 @@ from atft_gat_fan.training.executor import make_executor
 from atft_gat_fan.training.layout import make_layout
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import build_optimizer, optimizer_tensors
+from atft_gat_fan.training.relief import Relief
 from atft_gat_fan.training.runtime import Runtime, make_runtime
 from atft_gat_fan.training.shares import step_share
 from atft_gat_fan.training.step import TrainStep, UpdateLostError
@@ -218,6 +219,15 @@ def rehearsed(ranks):
     return bench.gradients(), equal(bench.parts(), before)
 
 
+def with_an_average_on_the_host(ranks):
+    """As a checkpoint from one process may say, where it saves memory."""
+    bench = Bench(ranks, **ROBUST)
+    bench.executor.restore(Relief(ema_on_host=True))
+    outcome = bench.step().outcome
+    bench.executor.predict(bench.weights.evaluated, bench.market.batch(46, 4))
+    return outcome, bench.weights.ema.on_host
+
+
 def made_plain(ranks):
     bench = Bench(ranks)
     bench.step()
@@ -245,6 +255,7 @@ SCENARIOS = {
     "relieved": relieved,
     "lost": lost,
     "rehearsed": rehearsed,
+    "an average on the host": with_an_average_on_the_host,
     "made plain": made_plain,
 }
 OF_THREE = ("step", "clipped", "few days", "sizes")
@@ -377,6 +388,11 @@ def test_an_update_that_one_rank_lost_is_lost_to_all(two):
 
 def test_rehearsing_changes_nothing(two):
     assert two["rehearsed"] == [({}, True)] * 2
+
+
+def test_a_part_of_the_average_stays_where_it_is(two, alone):
+    assert alone("an average on the host") == ("applied", True)
+    assert two["an average on the host"] == [("applied", False)] * 2
 
 
 def test_one_process_can_go_on_with_the_whole(two):
