@@ -15,6 +15,7 @@ from lightning_fabric.plugins import MixedPrecision
 from torch.distributed.tensor import DTensor
 
 from atft_gat_fan.config.plan import EmaPlan, ExecutorPlan
+from atft_gat_fan.models.compiler import compiler_problem
 from atft_gat_fan.signals import StopRequested
 from atft_gat_fan.training import sharded
 from atft_gat_fan.training.executor import make_executor
@@ -397,6 +398,23 @@ def test_a_part_of_the_average_stays_where_it_is(two, alone):
 
 def test_one_process_can_go_on_with_the_whole(two):
     assert two["made plain"] == [(True, True)] * 2
+
+
+@pytest.mark.exhaustive
+def test_a_compiled_step_is_that_of_one_process(tmp_path):
+    if (problem := compiler_problem()) is not None:
+        pytest.skip(problem)
+
+    def compiled(ranks):
+        bench = Bench(ranks)
+        bench.model.compiled = True
+        return bench.seen(bench.step(3), bench.step(4))
+
+    ranks = values(on_processes(2, compiled, tmp_path))
+    (alone,) = values(on_processes(1, compiled, tmp_path))
+    for seen in ranks:
+        assert [report.outcome for report in seen.reports] == ["applied", "applied"]
+        assert_close(seen.gradients, alone.gradients, relative=1e-5)  # of the second step, on updated weights
 
 
 @pytest.mark.parametrize("where", ["gather", "sum_gradients"])
