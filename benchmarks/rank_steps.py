@@ -4,7 +4,7 @@
 
 This process is rank 0 and starts the others. A step is what training repeats: batches, forward, loss, backward, the sum
 over the ranks, clipping, AdamW. The agreements of a step are timed by themselves as well, with gradients at hand and
-all ranks ready: what is left then is the messages.
+all ranks ready: what is left then is the messages, and with `distributed.strategy=fsdp` the handling of the parts.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from atft_gat_fan.config.settings import Environment
 from atft_gat_fan.runs.assembly import assemble, build_model
 from atft_gat_fan.runs.process import prepare_process
 from atft_gat_fan.runs.train_settings import train_settings
-from atft_gat_fan.training.gradient_sum import GradientSum
+from atft_gat_fan.training.layout import make_layout
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import build_optimizer
 from atft_gat_fan.training.process_ranks import open_ranks
@@ -48,6 +48,8 @@ class RankTraining:
         self.assembly, self.ranks = assemble(config, lambda stage, share: None), ranks
         self._settings = train_settings(self.assembly)
         self._model = build_model(self.assembly).train()
+        self._layout = make_layout(ranks, CPU, sharded=self._settings.sharded)
+        self._layout.divide(self._model)
         self._step = TrainStep(
             make_runtime(self._settings),
             self._model,
@@ -56,7 +58,7 @@ class RankTraining:
             clip_norm=self._settings.clip_norm,
             seed=self._settings.seed,
             to_device=self.assembly.to_device,
-            ranks=ranks,
+            layout=self._layout,
         )
         self._batches = RankBatches(
             ranks,
@@ -82,18 +84,20 @@ class RankTraining:
 
     def agreements(self) -> float:
         """Seconds that the agreements of a step take where nobody waits for another one's computing."""
-        if self.ranks.alone:
+        summed = self._layout.step_sum(self._model, CPU)
+        if summed is None:
             return 0.0
         horizons = len(self._settings.horizons)
-        summed, counts = GradientSum(self.ranks, self._model, CPU), torch.ones(horizons + 3, dtype=torch.int64)
-        losses = torch.tensor(0.0), torch.zeros(horizons)
-        for parameter in self._model.parameters():
-            parameter.grad = torch.zeros_like(parameter)
+        counts, losses = torch.ones(horizons + 3, dtype=torch.int64), (torch.tensor(0.0), torch.zeros(horizons))
         self.ranks.meet()
         began = time.perf_counter()
         for _ in range(EXCHANGES):
             self.ranks.sum(counts)
-            summed(losses)
+            with self._layout.gathered(self._model):
+                for parameter in self._model.parameters():
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+                summed(losses)
         return (time.perf_counter() - began) / EXCHANGES
 
     def turn(self, steps: int) -> dict[str, float]:

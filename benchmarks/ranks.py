@@ -1,12 +1,12 @@
 """One training on several processes: what a second one brings, and what the agreements of a step cost.
 
-    python -m benchmarks.ranks [--quick] [key=value ...]
+    python -m benchmarks.ranks [--quick] [--divided] [key=value ...]
 
 Every process has one thread. A step on one process and the same step, its days divided, on two and three take turns, on
 1,000 stocks × 32 features with the default network; what one process needs alone for it is what two are set against.
 The window before each share of the days is computed by its rank, so a step of more days divides better: `batch_size`
 and `accumulate_grad_batches` are the defaults, and twice the days in two ways. Arguments in Hydra's grammar change the
-market and the network.
+market and the network. `--divided`: also two and three processes that divide the weights (`distributed.strategy=fsdp`).
 """
 
 import statistics
@@ -29,11 +29,13 @@ STEPS = {
     "16 days in two blocks": ["accumulate_grad_batches=2"],
 }
 RANKS = (1, 2, 3)
+DIVIDED = "distributed.strategy=fsdp"
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--divided", action="store_true", help="measure divided weights beside whole ones")
     parsed = parser.parse_args()
     stocks, days, features = (60, 200, 8) if parsed.quick else (1000, 300, 32)
     rounds, steps = (2, 2) if parsed.quick else (7, 4)
@@ -47,6 +49,13 @@ def main() -> None:
             commands = {
                 f"{ranks}": own("rank_steps", f"--ranks={ranks}", f"--steps={steps}", *common, *keys) for ranks in RANKS
             }
+            if parsed.divided:
+                commands |= {
+                    f"{ranks} with divided weights": own(
+                        "rank_steps", f"--ranks={ranks}", f"--steps={steps}", *common, *keys, DIVIDED
+                    )
+                    for ranks in RANKS[1:]
+                }
             rows += figures(name, take_turns(commands, rounds, say=say))
     publish("ranks", rows, quick=parsed.quick)
 
@@ -58,10 +67,12 @@ def figures(name: str, answers: Mapping[str, Sequence[Mapping[str, float]]]) -> 
     gain = median_ratio(speed["2"], speed["1"])
     what = f"samples/s of 2 processes over 1, one thread each, {name}"
     rows = [Figure.of(what, gain, COMMAND, at_least(1.7), detail=f"{two} and {one}")]
-    for ranks, turns in answers.items():
+    for number, turns in answers.items():
         milliseconds = statistics.median(turn["seconds_of_agreements"] for turn in turns) * 1000
         step = significant(statistics.median(turn["seconds_per_step"] for turn in turns) * 1000)
-        what = f"extra time a step of agreeing on {ranks} rank{'s' if ranks != '1' else ''}, ms, {name}"
+        processes, _, how = number.partition(" ")
+        ranks = " ".join(filter(None, [processes, "rank" if processes == "1" else "ranks", how]))
+        what = f"extra time a step of agreeing on {ranks}, ms, {name}"
         rows.append(Figure.of(what, milliseconds, COMMAND, detail=f"a step {step} ms"))
     return rows
 

@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from strikes import Strike
 from training_worker import TINY, Poison, StruckMarket
 
+import atft_gat_fan.training.sharded  # noqa: F401 - else each of the forked would import it
 from atft_gat_fan.config.plan import EmaPlan, ExecutorPlan
 from atft_gat_fan.config.schema import DistributedConfig
 from atft_gat_fan.config.settings import Environment
@@ -61,10 +62,11 @@ def train(run: Path, job: dict[str, Any], rank: int) -> None:
     market.poison, market.ran_out = Poison(**hurt.pop("poison", {})), hurt.pop("ran_out", 0)
     market.strike = Strike(run, **hurt)
     ema = EmaPlan(**settings.pop("ema")) if "ema" in settings else None
+    config = DistributedConfig(strategy="fsdp" if settings.get("sharded") else "auto", timeout=job["timeout"])
     executor = ExecutorPlan(settings.pop("executor", "plain"))
     with (
         StopSignals() as signals,
-        open_ranks(DistributedConfig(timeout=job["timeout"]), Environment.read().ranks, torch.device("cpu")) as ranks,
+        open_ranks(config, Environment.read().ranks, torch.device("cpu")) as ranks,
         RunFolder(run, hold=ranks.first) as folder,
     ):
         result = fit(

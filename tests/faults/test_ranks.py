@@ -2,10 +2,13 @@
 on any number of processes.
 """
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from tests.faults.rank_trainings import RankRun, RankTrainings
 from tests.faults.trainings import SETTINGS
@@ -18,6 +21,7 @@ AT_ONCE = 10.0
 DRIFT = 2e-5
 """Of the largest weight of a tensor, after 20 steps: what another order of adding up gradients leads to, AdamW having
 raised the smallest of them to its step size."""
+SHARDED = {**SETTINGS, "sharded": True}
 TOGETHER = "all processes end, at once, with exit codes that say why; the same command goes on on any number of them"
 
 
@@ -168,3 +172,97 @@ def test_a_first_rank_that_cannot_save(ranks: RankTrainings, struck) -> None:
     assert ended.seconds < AT_ONCE
     assert "rank 0 of 2" in run.message(1)
     assert "cannot write the checkpoint" in run.message(1)
+
+
+def checkpoint(run: RankRun) -> tuple[dict[str, Any], set[str]]:
+    """What the newest checkpoint holds: shapes by file and name, and what else is told of the training."""
+    newest = max(run.path.glob("checkpoints/step_*"))
+    files = {file.name: load_file(file) for file in newest.glob("*.safetensors")}
+    shapes = {
+        name: {key: (tensor.shape, tensor.dtype) for key, tensor in tensors.items()} for name, tensors in files.items()
+    }
+    return shapes, set(json.loads((newest / "progress.json").read_text()))
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=exhaustive)])
+def test_ranks_that_divide_the_weights_train_what_one_does(ranks: RankTrainings, size: int) -> None:
+    run, alone = ranks.at(f"divided over {size}"), ranks.undisturbed(1)
+    assert ranks.start(run, size, SHARDED).endings == [0] * size
+    assert_one_training(run, size)
+    assert run.steps == [list(range(1, 21))]
+    assert_close(run, alone)
+    assert checkpoint(run) == checkpoint(alone), "nothing tells how it was trained"
+    (event,) = run.events("start")
+    assert event["sharded"]
+    assert event["parameters"] == alone.events("start")[0]["parameters"]
+
+
+def test_a_training_goes_on_whichever_way_its_weights_lie(ranks: RankTrainings) -> None:
+    """One process, two with whole weights, two and three with divided ones, and one again."""
+    run, stop = ranks.at("from one to another"), {"place": "batch", "act": "SIGTERM"}
+    ways = [(1, SETTINGS), (2, SETTINGS), (2, SHARDED), (3, SHARDED)]
+    for size, settings in ways:
+        ended = ranks.start(run, size, settings, rank_0={**stop, "n": 5})
+        assert ended.endings == [143] * size
+    assert ranks.start(run, 1).endings == [0]
+    assert len(run.starts) == len(set(run.starts)) == len(ways) + 1, "each has done some steps"
+    assert sum(map(len, run.steps)) == 20, "no step is done twice"
+    assert_close(run, ranks.undisturbed(1))
+
+
+@pytest.mark.fault("kill −9 of one process of several that divide the weights, in the middle of a step", TOGETHER)
+@pytest.mark.parametrize(("size", "killed"), [(2, 1), pytest.param(3, 0, marks=exhaustive)])
+def test_a_killed_rank_that_held_a_part_of_the_weights(ranks: RankTrainings, struck, size: int, killed: int) -> None:
+    run = ranks.at(f"{killed} of {size} killed, divided")
+    strike = {"place": "backward", "n": 6, "act": "SIGKILL"}
+    ended = ranks.start(run, size, SHARDED, **{f"rank_{killed}": strike})
+    struck(run.struck)
+    assert ended.endings == [-9 if rank == killed else 75 for rank in range(size)]
+    assert ended.seconds < AT_ONCE
+    assert run.newest == 4
+    assert ranks.start(run, size, SHARDED).endings == [0] * size
+    assert_one_training(run, size)
+    assert_close(run, ranks.undisturbed(1))
+
+
+@exhaustive
+@pytest.mark.fault("memory runs out on one process of several that divide the weights", TOGETHER)
+def test_a_rank_without_memory_for_its_share(ranks: RankTrainings, struck) -> None:
+    run = ranks.at("no memory, divided")
+    ended = ranks.start(run, 2, SHARDED, rank_1={"ran_out": 5})
+    struck(run.struck)
+    assert ended.endings == [69] * 2
+    assert ended.seconds < AT_ONCE
+    assert ranks.start(run, 2, {**SHARDED, "executor": "robust"}, rank_1={"ran_out": 5}).endings == [0, 0]
+    assert [event["freed"] for event in run.events("relief")] == [True]
+    assert_close(run, ranks.undisturbed(1))
+
+
+@exhaustive
+@pytest.mark.fault(
+    "numbers stay not finite on one process of several that divide the weights",
+    "exit 70 of all; the bundle has the whole step",
+)
+def test_a_rank_whose_part_stays_not_finite(ranks: RankTrainings, struck) -> None:
+    run = ranks.at("never finite, divided")
+    settings = {**SHARDED, "max_skipped_steps": 2, "max_rollbacks": 1}
+    ended = ranks.start(run, 2, settings, rank_1={"poison": {"from_step": 4, "until_return": 9}})
+    struck(run.events("warning"))
+    assert ended.endings == [70, 70]
+    assert len(run.events("return")) == 1
+    weights = load_file(run.path / "debug" / "weights.safetensors")
+    assert {name: tensor.shape for name, tensor in weights.items()} == {
+        name: tensor.shape for name, tensor in ranks.undisturbed(1).weights().items()
+    }
+
+
+@exhaustive
+@pytest.mark.fault(
+    "one process of several that divide the weights falls silent (SIGSTOP)", "the others end after distributed.timeout"
+)
+def test_a_silent_rank_that_held_a_part_of_the_weights(ranks: RankTrainings, struck) -> None:
+    run = ranks.at("silent, divided")
+    strike = {"place": "batch", "n": 6, "act": "SIGSTOP"}
+    ended = ranks.start(run, 2, SHARDED, timeout=5, patience=30, rank_1=strike)
+    struck(run.struck)
+    assert ended.endings == [75, "hung"]

@@ -81,6 +81,15 @@ def test_two_processes_make_the_run_of_one(alone: Path) -> None:
     assert_same_model(run, alone)
 
 
+@pytest.mark.exhaustive
+def test_two_processes_that_divide_the_weights_make_the_run_of_one(alone: Path) -> None:
+    run = alone.with_name("divided")
+    done = trained(2, run, "distributed.strategy=fsdp")
+    assert done.returncode == 0, done.stderr
+    assert [(event["ranks"], event["sharded"]) for event in events(run, "start")] == [(2, True)]
+    assert_same_model(run, alone)
+
+
 @pytest.fixture
 def training(alone: Path) -> Iterator[Any]:
     """Starts one that is still under way; whatever is left of it is killed in the end."""

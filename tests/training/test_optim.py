@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from atft_gat_fan.config.plan import GroupPlan, OptimizerPlan
+from atft_gat_fan.training.layout import Layout
 from atft_gat_fan.training.optim import (
     build_optimizer,
     gradient_norms,
@@ -14,6 +15,7 @@ from atft_gat_fan.training.optim import (
     parameter_groups_table,
     schedule_learning_rates,
 )
+from atft_gat_fan.training.ranks import Ranks
 
 MULTIPLIED = OptimizerPlan(embedding=GroupPlan(lr=0.5), graph=GroupPlan(weight_decay=3.0), head=GroupPlan(2.0, 0.0))
 
@@ -174,7 +176,7 @@ def test_gradient_norms_are_those_of_each_layer_type(make_network, make_settings
     optimizer = build_optimizer(model, make_settings())
     pretend_gradients(model, 1)
     roles = model.parameter_roles()
-    norms = gradient_norms(optimizer)
+    norms = gradient_norms(optimizer, Layout(Ranks()))
     assert norms.keys() == {"embedding", "temporal", "graph", "head"}
     for group, norm in norms.items():
         gradients = [p.grad.flatten() for name, p in model.named_parameters() if roles[name].group == group]

@@ -131,6 +131,7 @@ def test_the_estimate_grows_with_the_stocks_that_meet_and_counts_the_average(mak
     needs = [estimate_need(model, day, ema=False) for day in (small, large)]
     assert needs[0].kept == 4 * weights
     assert estimate_need(model, small, ema=True).kept == 5 * weights
+    assert estimate_need(model, small, ema=True, shards=5).kept == 3 * weights, "a fifth, and weights and gradients"
     assert 2 < needs[1].day / needs[0].day < 10
     assert "MB" in str(needs[1]) or "kB" in str(needs[1])
 

@@ -29,9 +29,12 @@ def test_without_torchrun_a_training_is_alone():
         assert ranks.alone
 
 
-def test_a_training_that_must_not_be_alone_says_how_to_start_it():
-    with pytest.raises(ConfigError, match=r"found one; start it with `torchrun --nproc-per-node N"):
-        opened(strategy="ddp")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_training_that_must_not_be_alone_says_how_to_start_it(strategy):
+    with pytest.raises(
+        ConfigError, match=rf"strategy={strategy}\), found one; start it with `torchrun --nproc-per-node N"
+    ):
+        opened(strategy=strategy)
 
 
 @pytest.mark.parametrize("missing", ["RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"])

@@ -12,6 +12,7 @@ from atft_gat_fan.errors import AtftError, ConfigError, InterruptedRunError, Mem
 from atft_gat_fan.signals import StopRequested, StopSignals
 from atft_gat_fan.training.executor import make_executor
 from atft_gat_fan.training.gradient_sum import GradientSum
+from atft_gat_fan.training.layout import Layout
 from atft_gat_fan.training.loop import fit
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import build_optimizer, optimizer_tensors
@@ -48,7 +49,7 @@ def one_step(make_network, make_settings, market):
                 seed=settings.seed,
                 applied=(applied or {}).get(ranks.rank, lambda: None),
                 poll=hurts,
-                ranks=ranks,
+                layout=Layout(ranks),
             )
             told[ranks.rank] = []
             runs = make_executor(settings, step, on_relief=lambda relief, why: told[ranks.rank].append(relief))
@@ -242,7 +243,7 @@ def test_a_validation_has_the_bits_of_one_rank(make_network, make_settings, make
             Objective(settings, CPU),
             clip_norm=None,
             seed=0,
-            ranks=ranks,
+            layout=Layout(ranks),
         )
         parts = whole_blocks(market.valid_blocks(), ranks.rank, ranks.size)
         return make_executor(settings, step).score(model, [market.batch(part.first, part.count) for part in parts])
@@ -300,13 +301,18 @@ def test_a_training_says_the_same_on_every_rank_and_only_the_first_writes(traini
     assert '"ranks": 2' in events
 
 
-@pytest.mark.parametrize("what", ["configuration", "data", "initial weights"])
+@pytest.mark.parametrize("what", ["configuration", "data", "initial weights", "distributed.strategy"])
 def test_ranks_that_were_started_differently_refuse_to_train(training, make_network, what):
     def change(rank, parts):
         if rank == 1 and what == "initial weights":
             parts.model = make_network(seed=1)
         elif rank == 1:
-            parts.settings = replace(parts.settings, **{"configuration": {"digest": "x"}, "data": {"data": "x"}}[what])
+            other = {
+                "configuration": {"digest": "x"},
+                "data": {"data": "x"},
+                "distributed.strategy": {"sharded": True},
+            }
+            parts.settings = replace(parts.settings, **other[what])
 
     for error in training(2, change):
         assert isinstance(error, ConfigError)

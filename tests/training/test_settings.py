@@ -34,6 +34,7 @@ def test_the_digest_names_what_is_trained(change):
     "change",
     [
         {"run": {"dir": "elsewhere"}},
+        {"distributed": {"strategy": "fsdp"}},
         {"data": {"num_workers": 2}},
         {"train": {"log_every": 1}},
         {"evaluation": {"cost_bps": 1}},
@@ -69,6 +70,7 @@ def test_every_knob_of_the_configuration_arrives():
             "amp": "bf16",
             "compile": True,
             "run": {"device": "cpu"},
+            "distributed": {"strategy": "fsdp"},
             "data": {"horizons": [1, 4], "num_workers": 18},
             "labels": {"transform": "rank"},
             "model": {"quantiles": [0.2, 0.5]},
@@ -105,6 +107,7 @@ def test_every_knob_of_the_configuration_arrives():
         amp="bf16",
         compile=True,
         device="cpu",
+        sharded=True,
         horizons=(1, 4),
         label_transform="rank",
         quantiles=(0.2, 0.5),

@@ -8,6 +8,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from atft_gat_fan.config.plan import EmaPlan
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.training.layout import Layout
+from atft_gat_fan.training.ranks import Ranks
 
 Tensors = list[Tensor] | tuple[Tensor, ...]
 
@@ -23,12 +25,14 @@ class EmaTeacher:
     it on a device meanwhile.
     """
 
-    def __init__(self, model: ATFT_GAT_FAN, plan: EmaPlan) -> None:
-        self._plan = plan
+    def __init__(self, model: ATFT_GAT_FAN, plan: EmaPlan, layout: Layout | None = None) -> None:
+        self._plan, self._layout = plan, Layout(Ranks()) if layout is None else layout
         self._average = AveragedModel(model, multi_avg_fn=self._blend)
         # The copy it starts with is the first model averaged; otherwise the first update would replace it whole.
         self._average.n_averaged.fill_(1)
         self._average.requires_grad_(False).eval()
+        self._layout.divide(self.model)
+        self.on_host = False
 
     @property
     def model(self) -> ATFT_GAT_FAN:
@@ -54,15 +58,19 @@ class EmaTeacher:
 
     def distance(self, model: ATFT_GAT_FAN) -> float:
         """|e - w| / |w| over all parameters, L2."""
+        own = self._layout.own
         both = zip(self.model.parameters(), model.parameters(), strict=True)
-        pairs = ((e, w.detach().to(e.device)) for e, w in both)
+        pairs = ((own(e), own(w.detach()).to(e.device)) for e, w in both)
         norms = [torch.stack([(e - w).norm(), w.norm()]) for e, w in pairs]
-        apart, size = torch.stack(norms).norm(dim=0).tolist()
-        return float(apart / size)
+        apart, size = torch.stack(norms).norm(dim=0).unbind()
+        whole = self._layout.norms({"apart": apart, "size": size})
+        return float(whole["apart"]) / float(whole["size"])
 
     def to_host(self) -> None:
-        """Keep the average in the memory of the host from now on."""
-        self._average.to("cpu")
+        """Keep the average in the memory of the host from now on; a part of a divided one stays where it is."""
+        if self._layout.shards == 1:
+            self._average.to("cpu")
+            self.on_host = True
 
     def tensors(self) -> dict[str, Tensor]:
         """Averaged weights and the count behind them, by name: the tensors themselves, not copies."""
@@ -70,7 +78,7 @@ class EmaTeacher:
 
     def load(self, saved: Mapping[str, Tensor]) -> None:
         """Take over saved tensors. Raises RuntimeError where names or shapes differ."""
-        self._average.load_state_dict(saved)
+        self._average.load_state_dict(self._layout.divided(saved, self._average.state_dict()))
 
     def _blend(self, average: Tensors, weights: Tensors, _: Tensor | int) -> None:
         # The count is read on the host: the one handed in lies on the device, and reading it would wait for that.

@@ -99,6 +99,7 @@ class Computing:
 
     def __init__(self, train_step: TrainStep) -> None:
         self.train_step, self.device, self.ranks = train_step, train_step.device, train_step.ranks
+        self.layout = train_step.layout
         self._scorer = Scorer(
             train_step.objective, self.device, train_step.to_device, autocast=lambda: train_step.autocast()
         )
@@ -134,20 +135,23 @@ class PlainExecutor:
         return self._or_fail(read)
 
     def rehearse(self, batches: Sequence[DayBatch]) -> None:
-        self._together(lambda: self._computing.train_step.rehearse(batches))
+        train_step = self._computing.train_step
+        with self._computing.layout.gathered(train_step.model):
+            self._together(lambda: train_step.rehearse(batches))
 
     def score(self, model: ATFT_GAT_FAN, batches: Iterable[DayBatch]) -> ValidationScores:
         def scores(batches: Sequence[DayBatch]) -> list[BatchScores]:
             return [self._computing.score(model, batch) for batch in batches]
 
         ranks = self._computing.ranks
-        with evaluating(model):
+        with evaluating(model), self._computing.layout.gathered(model):
             return score_rounds((self._together(partial(scores, batch)) for batch in ranks.rounds(batches)), ranks)
 
     def predict(
         self, model: ATFT_GAT_FAN, batch: DayBatch, key: RandomKey | None = None
     ) -> Float[Tensor, "days stocks horizons"]:
-        return self._together(lambda: self._computing.predict(model, key, batch))
+        with self._computing.layout.gathered(model):
+            return self._together(lambda: self._computing.predict(model, key, batch))
 
     def _together(self, work: Callable[[], T]) -> T:
         return self._or_fail(lambda: self._computing.ranks.together(work))
@@ -231,14 +235,15 @@ class RobustExecutor:
 
     def rehearse(self, batches: Sequence[DayBatch]) -> None:
         train_step = self._computing.train_step
-        self._until_it_fits(train_step.rehearse, train_step.model, batches, self._ranks.together)
+        with self._computing.layout.gathered(train_step.model):
+            self._until_it_fits(train_step.rehearse, train_step.model, batches, self._ranks.together)
 
     def score(self, model: ATFT_GAT_FAN, batches: Iterable[DayBatch]) -> ValidationScores:
         def scores(pieces: Sequence[DayBatch]) -> list[BatchScores]:
             return [self._computing.score(model, piece) for piece in pieces]
 
         ranks = self._ranks
-        with evaluating(model):
+        with evaluating(model), self._computing.layout.gathered(model):
             rounds = (self._until_it_fits(scores, model, batch, ranks.together) for batch in ranks.rounds(batches))
             return score_rounds(rounds, ranks)
 
@@ -248,7 +253,8 @@ class RobustExecutor:
         def predictions(pieces: Sequence[DayBatch]) -> Tensor:
             return torch.cat([self._computing.predict(model, key, piece) for piece in pieces])
 
-        return self._until_it_fits(predictions, model, [batch], self._ranks.together)
+        with self._computing.layout.gathered(model):
+            return self._until_it_fits(predictions, model, [batch], self._ranks.together)
 
     def _until_it_fits(
         self,
@@ -271,7 +277,7 @@ class RobustExecutor:
         days = self.relief.days
         pieces = batches if days is None else [piece for batch in batches for piece in batch.pieces(days)]
         model.chunks = self.relief.chunks
-        if self._ema is None or model is not self._ema.model or not self.relief.ema_on_host:
+        if self._ema is None or model is not self._ema.model or not self._ema.on_host:
             return work(pieces)
         model.to(self._computing.device)
         try:
@@ -312,19 +318,20 @@ class RobustExecutor:
             stocks=stocks,
             queries=queries if spec.gat_heads else 0,
             by_day=spec.gradient_checkpointing,
-            ema_on_device=self._ema is not None and device.type != "cpu",
+            ema_on_device=self._ema is not None and device.type != "cpu" and self._computing.layout.shards == 1,
             bf16=settings.executor.allow_bf16 and settings.amp == "none",
             in_onednn=ran_out.in_onednn,
         )
 
     def _give_up(self, ran_out: RanOut, model: ATFT_GAT_FAN, batches: Sequence[DayBatch]) -> NoReturn:
-        if not batches:
-            raise MemoryLimitError(f"expected this training to fit in memory, found that {ran_out.message}")
-        device = self._computing.device
-        day = self._computing.train_step.to_device(
-            max(batches, key=lambda batch: batch.num_stocks).pieces(1)[0], device
-        )
-        need = estimate_need(model, day, ema=self._ema is not None)
+        device, layout = self._computing.device, self._computing.layout
+        with layout.gathered(model):
+            if not batches:
+                raise MemoryLimitError(f"expected this training to fit in memory, found that {ran_out.message}")
+            day = self._computing.train_step.to_device(
+                max(batches, key=lambda batch: batch.num_stocks).pieces(1)[0], device
+            )
+            need = estimate_need(model, day, ema=self._ema is not None, shards=layout.shards)
         free_memory()
         _, stocks, features = day.features.shape
         raise MemoryLimitError(

@@ -63,7 +63,8 @@ def fit(
     signals: StopSignals,
     ranks: Ranks | None = None,
 ) -> FitResult:
-    """Train, resuming from the newest checkpoint in the folder, and leave the best weights in the model.
+    """Train, resuming from the newest checkpoint in the folder, and leave the best weights in the model of the result:
+    in the one given, or, where `settings.sharded` divided that over the ranks, in another.
 
     `signals`, opened by the caller, are heeded after each step and each scored validation block.
 
@@ -98,8 +99,8 @@ def fit(
         model.compiled = ranks.every(compiled)
         session = Session(model, data, settings, folder, schedule, signals, display, logger, ranks)
         session.start(state, damage)
-        raw = session.run()
-        result = _sum_up(model, session.history, settings, raw)
+        trained, raw = session.run()
+        result = _sum_up(trained, session.history, settings, raw)
         logger.log("finish", result.steps, reason=result.reason, best_step=result.best_step, seconds=result.seconds)
     # A signal during the last save: all is stored, but the caller must not begin its next work.
     ranks.share_stop(signals)
@@ -111,7 +112,12 @@ def _require_alike(ranks: Ranks, settings: TrainSettings, model: ATFT_GAT_FAN) -
     """Ranks that were started or fed differently would train something else together."""
     if ranks.alone:
         return
-    own = {"configuration": settings.digest, "data": settings.data, "initial weights": fingerprint(model)}
+    own = {
+        "configuration": settings.digest,
+        "data": settings.data,
+        "initial weights": fingerprint(model),
+        "distributed.strategy": settings.sharded,
+    }
     first, *others = map(json.loads, ranks.gather(json.dumps(own)))
     different = [
         f"rank {rank}: {what}" for rank, other in enumerate(others, 1) for what in first if other[what] != first[what]

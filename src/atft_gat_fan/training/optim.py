@@ -10,6 +10,7 @@ from torch.optim import AdamW
 
 from atft_gat_fan.config.plan import Group, GroupPlan
 from atft_gat_fan.models.network import ATFT_GAT_FAN
+from atft_gat_fan.training.layout import Layout
 from atft_gat_fan.training.settings import TrainSettings
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -95,12 +96,14 @@ def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return {group["group"]: group["lr"] for group in optimizer.param_groups}
 
 
-def gradient_norms(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def gradient_norms(optimizer: torch.optim.Optimizer, layout: Layout) -> dict[str, Tensor]:
     """L2 norm of the present gradients by layer type, on their device."""
     gradients: dict[str, list[Tensor]] = {}
     for group in optimizer.param_groups:
-        gradients.setdefault(group["group"], []).extend(p.grad for p in group["params"] if p.grad is not None)
-    return {group: nn.utils.get_total_norm(each) for group, each in gradients.items() if each}
+        gradients.setdefault(group["group"], []).extend(
+            layout.own(p.grad) for p in group["params"] if p.grad is not None
+        )
+    return layout.norms({group: nn.utils.get_total_norm(each) for group, each in gradients.items() if each})
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

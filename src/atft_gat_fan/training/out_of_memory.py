@@ -111,15 +111,17 @@ class Need:
         )
 
 
-def estimate_need(model: ATFT_GAT_FAN, day: DayBatch, *, ema: bool) -> Need:
+def estimate_need(model: ATFT_GAT_FAN, day: DayBatch, *, ema: bool, shards: int = 1) -> Need:
     """What the last rung needs for one day, from what autograd keeps of a forward pass over a few of its stocks.
 
     Per stock, that grows with the stocks where they meet (graph attention, heads) and not before, where only one
     piece of them is computed at a time. `day` is on the device of the model. The work beside what is kept is not
-    in it: the true need is larger.
+    in it: the true need is larger. Of weights that are divided into `shards`, the network has been gathered.
     """
     weights = sum(parameter.nbytes for parameter in model.parameters())
     kept = weights * (5 if ema else 4)  # weights, gradients, two moments, the average
+    if shards > 1:
+        kept = kept // shards + 2 * weights  # and whole weights and gradients while a step is computed
     measured = attempt(lambda: _activations(model, day))
     return Need(kept, None if isinstance(measured, RanOut) else measured)
 

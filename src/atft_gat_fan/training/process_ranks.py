@@ -49,8 +49,15 @@ class ProcessRanks(Ranks):
         self._open = True
         self._turns, self._beaten = 0, 0.0
 
+    @contextmanager
+    def answered(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # what torch.distributed raises, its own errors among them
+            raise self._lost(_in_short(error)) from error
+
     def sum(self, values: Tensor) -> Tensor:
-        with self._answered():
+        with self.answered():
             dist.all_reduce(values)
         return values
 
@@ -61,7 +68,7 @@ class ProcessRanks(Ranks):
         padded = torch.zeros(max(lengths), dtype=torch.uint8)
         padded[: len(own)] = own
         all_of_them = [torch.empty_like(padded) for _ in range(self.size)]
-        with self._answered():
+        with self.answered():
             dist.all_gather(all_of_them, padded)
         contents = zip(all_of_them, lengths, strict=True)
         return [each[: length - 1].numpy().tobytes().decode() for each, length in contents]
@@ -70,7 +77,7 @@ class ProcessRanks(Ranks):
         if not self.first or time.monotonic() - self._beaten < min(BEAT, self._timeout / 4):
             return
         self._beaten = time.monotonic()
-        with self._answered():
+        with self.answered():
             self._store.add(ALIVE, 1)
             if self._store.check([ENDED]):
                 raise RuntimeError("another rank ended while rank 0 was at work for all")
@@ -82,7 +89,7 @@ class ProcessRanks(Ranks):
             self._wait_for(turn, poll)
             return work()
         result = work()
-        with self._answered():
+        with self.answered():
             self._store.set(turn, "done")
         return result
 
@@ -94,7 +101,7 @@ class ProcessRanks(Ranks):
         alive, since = 0, time.monotonic()
         while True:
             poll()
-            with self._answered():
+            with self.answered():
                 if self._store.check([turn]):
                     return
                 if self._store.check([ENDED]):
@@ -105,13 +112,6 @@ class ProcessRanks(Ranks):
                 elif time.monotonic() - since > self._timeout:
                     raise RuntimeError(f"nothing was heard of rank 0 for {self._timeout} s")
             time.sleep(GLANCE)
-
-    @contextmanager
-    def _answered(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:  # what torch.distributed raises, its own errors among them
-            raise self._lost(_in_short(error)) from error
 
     def _lost(self, found: str) -> RankError:
         reason = self._last_words()
@@ -175,9 +175,9 @@ def open_ranks(config: DistributedConfig, variables: RankVariables, device: torc
     others do not come.
     """
     if variables.world_size == 1:
-        if config.strategy == "ddp":
+        if config.strategy != "auto":
             raise ConfigError(
-                "expected several processes (distributed.strategy=ddp), found one; start it with "
+                f"expected several processes (distributed.strategy={config.strategy}), found one; start it with "
                 "`torchrun --nproc-per-node N -m atft_gat_fan.cli train …`, or use distributed.strategy=auto"
             )
         return Ranks()

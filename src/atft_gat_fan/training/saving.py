@@ -1,14 +1,15 @@
 """The state of a training as checkpoints: taken from its parts, and given back to them."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-from atft_gat_fan.errors import AtftError, StorageError
+from atft_gat_fan.errors import AtftError, NonFiniteError, StorageError
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.checkpoint import (
     DamagedCheckpointError,
@@ -52,31 +53,48 @@ class Saves:
         Raises NonFiniteError, StorageError: then nothing has changed. With several ranks, AtftError where their
         weights are no longer the same.
         """
-        weights = self._weights
-        state = TrainingState(
-            step=history.step,
-            epoch=history.epoch,
-            returns=history.returns,
-            model=weights.trained.state_dict(),
-            optimizer=optimizer_tensors(self._optimizer, weights.trained),
-            best=weights.best,
-            progress=self._progress(history),
-            ema={} if weights.ema is None else weights.ema.tensors(),
-            best_raw=weights.best_raw,
-        )
+        state = self._state(history)
         keep = None if history.non_finite_in_row else self._settings.keep_checkpoints
-        require_finite(state)  # on every rank alike, before one of them waits for the others
+        self._require_finite(state)
         self._require_equal_weights(state)
         if self._ranks.first:
             save_checkpoint(self._folder.checkpoints, state, keep)
         self._ranks.meet()  # the others go on when it is there
         path = self._folder.checkpoints / state.name
-        weights.saved(path)
+        self._weights.saved(path)
         return path
 
+    def _state(self, history: History) -> TrainingState:
+        """As one process has it. Where weights are divided, the first rank alone has the tensors."""
+        weights, best_raw = self._weights, self._weights.best_raw
+        whole = partial(weights.layout.whole, keep=self._ranks.first)
+        return TrainingState(
+            step=history.step,
+            epoch=history.epoch,
+            returns=history.returns,
+            model=whole(weights.trained.state_dict()),
+            optimizer=whole(optimizer_tensors(self._optimizer, weights.trained)),
+            best=whole(weights.best),
+            progress=self._progress(history),
+            ema={} if weights.ema is None else whole(weights.ema.tensors()),
+            best_raw=whole(best_raw) if isinstance(best_raw, Mapping) else best_raw,
+        )
+
+    def _require_finite(self, state: TrainingState) -> None:
+        """Rank 0 looks, and raises on all alike, before one of them waits for the others."""
+        problem = ""
+        if self._ranks.first:
+            try:
+                require_finite(state)
+            except NonFiniteError as error:
+                problem = str(error)
+        problem = self._ranks.tell(problem)
+        if problem:
+            raise NonFiniteError(problem)
+
     def _require_equal_weights(self, state: TrainingState) -> None:
-        """Equal updates of equal weights are all that keeps the ranks' weights equal."""
-        if self._ranks.alone:
+        """Where every rank has all weights, equal updates of equal weights are all that keeps them equal."""
+        if self._ranks.alone or self._weights.layout.shards > 1:
             return
         digests = self._ranks.gather(fingerprint(self._weights.trained))
         other = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
@@ -104,7 +122,9 @@ class Saves:
         """
         try:
             self._weights.load(state)
-            load_optimizer_tensors(self._optimizer, self._weights.trained, state.optimizer)
+            model = self._weights.trained
+            lying = optimizer_tensors(self._optimizer, model)
+            load_optimizer_tensors(self._optimizer, model, self._weights.layout.divided(state.optimizer, lying))
         except (RuntimeError, KeyError) as error:
             raise StorageError(
                 f"{self._folder.checkpoints / state.name}: expected the parameters of this model, found others: "

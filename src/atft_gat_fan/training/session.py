@@ -24,6 +24,7 @@ from atft_gat_fan.training.checkpoint import TrainingState
 from atft_gat_fan.training.debug_bundle import write_debug_bundle
 from atft_gat_fan.training.executor import make_executor
 from atft_gat_fan.training.history import EpochRecord, History
+from atft_gat_fan.training.layout import make_layout
 from atft_gat_fan.training.loggers import Logger
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import build_optimizer, schedule_learning_rates
@@ -79,8 +80,9 @@ class Session:
         self._runtime = make_runtime(settings)
         # Fabric's wrapper is left aside: it moves the model in place, and our state-dict keys are the model's own.
         self._runtime.fabric.setup_module(model)
+        self._layout = make_layout(ranks, self._runtime.fabric.device, sharded=settings.sharded)
+        self._weights = Weights(model, settings.ema, self._layout)
         self._optimizer = build_optimizer(model, settings)
-        self._weights = Weights(model, settings.ema)
         train_step = TrainStep(
             self._runtime,
             model,
@@ -91,7 +93,7 @@ class Session:
             to_device=data.to_device,
             applied=self._weights.stepped,
             poll=signals.poll,
-            ranks=ranks,
+            layout=self._layout,
         )
         self._executor = make_executor(settings, train_step, ema=self._weights.ema, on_relief=self._relieved)
         self._batches = RankBatches(
@@ -132,16 +134,18 @@ class Session:
             warmup_steps=self._schedule.effective_warmup,
             device=str(self._runtime.fabric.device),
             **({} if self._ranks.alone else {"ranks": self._ranks.size}),
+            **({"sharded": True} if self._settings.sharded else {}),
             resumed_from=None if state is None else state.step,
         )
         for message in damage:
             self._warn(message)
         self._begun = state is not None
 
-    def run(self) -> dict[str, Tensor] | None:
-        """Train to the end, then put the selected weights (averaged ones with an EMA) into the model.
+    def run(self) -> tuple[ATFT_GAT_FAN, dict[str, Tensor] | None]:
+        """Train to the end. A stop signal raises InterruptedRunError.
 
-        Returns the raw weights behind averaged ones, else None. A stop signal raises InterruptedRunError.
+        Returns the network with the selected weights (averaged ones with an EMA), which is the one given unless weights
+        are divided over ranks, and the raw weights behind averaged ones, else None.
         """
         self._model.train()
         compiling = self._model.compiled
@@ -151,9 +155,9 @@ class Session:
                 self._go_back(back)
             compiling = False
         raw = self._weights.finish()
-        self._set_temperature(self._model, self._temperature.final)
-        self._model.eval()
-        return raw
+        model = self._weights.trained
+        self._set_temperature(model, self._temperature.final)
+        return model.eval(), raw
 
     def _advance(self, compiling: bool) -> _Back | None:
         """Train and validate what is left of the epoch. Returns why training has to go back, where it has to."""
@@ -254,21 +258,24 @@ class Session:
         history, settings = self.history, self._settings
         if history.rollbacks < settings.max_rollbacks:
             raise _DivergedError(what)
-        where = self._debug_bundle(what, batches, report) if self._ranks.first else "rank 0 writes what it saw"
+        model = self._layout.plain(self._model)
+        where = self._debug_bundle(what, model, batches, report) if self._ranks.first else "rank 0 writes what it saw"
         raise NonFiniteError(
             f"{what}, after going back to a checkpoint {history.rollbacks} times; {where}; the checkpoints are kept: "
             "lower optimizer.lr or optimizer.clip_norm, or check the data of these days, and start over with "
             "run.fresh=true"
         )
 
-    def _debug_bundle(self, what: str, batches: Iterable[DayBatch], report: StepReport | None) -> str:
+    def _debug_bundle(
+        self, what: str, model: ATFT_GAT_FAN, batches: Iterable[DayBatch], report: StepReport | None
+    ) -> str:
         """Write what the last step saw; where it is, in words."""
         history, settings = self.history, self._settings
         device = self._runtime.fabric.device
         try:
             bundle = write_debug_bundle(
                 self._folder.path,
-                self._model,
+                model,
                 (self._data.to_device(batch, device) for batch in batches),
                 RandomKey(settings.seed, history.step - 1),
                 {

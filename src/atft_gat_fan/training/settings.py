@@ -49,7 +49,7 @@ class TrainSettings:
     learning rate, at most `max_rollbacks` times. `online_normalization` is told for what can still save memory.
     `digest` names everything in the configuration that decides the weights, `data` the panel they are learned from: a
     checkpoint is resumed only under those it was written with. `num_stocks` of the panel tell how much there is to
-    compute.
+    compute. `sharded` weights are divided over the ranks.
     """
 
     digest: str
@@ -97,6 +97,7 @@ class TrainSettings:
     num_workers: int = 0
     loggers: tuple[str, ...] = ("jsonl",)
     wandb: WandbSettings = WandbSettings()
+    sharded: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def by_horizon(self, name: str, values: Sequence[float]) -> dict[str, float]:
@@ -155,6 +156,7 @@ class TrainSettings:
                 tags=config.wandb.tags,
                 config=config.model_dump(mode="json"),
             ),
+            sharded=config.distributed.strategy == "fsdp",
             device=config.run.device,
         )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from atft_gat_fan.models.network import ATFT_GAT_FAN
-from atft_gat_fan.training.gradient_sum import GradientSum
+from atft_gat_fan.training.layout import Layout
 from atft_gat_fan.training.objective import Objective
 from atft_gat_fan.training.optim import gradient_norms
 from atft_gat_fan.training.out_of_memory import RanOut, attempt, kept_kernels
@@ -55,9 +55,10 @@ class TrainStep:
     pass, to raise what should end the step. Whatever is raised before clipping leaves weights, optimizer and
     scaler as they were, without gradients; `UpdateLostError` follows where memory runs out later.
 
-    With several `ranks` the pieces are this rank's share of the step, which may be none: label counts are summed before
-    the first forward pass and gradients after the last backward pass, so that every rank makes the same update, and the
-    report is of the whole step. A stop request, or memory that runs out, of one rank is raised on all of them.
+    With the several ranks of a `layout` the pieces are this rank's share of the step, which may be none: label counts
+    are summed before the first forward pass and gradients after the last backward pass, so that every rank makes the
+    same update, and the report is of the whole step. A stop request, or memory that runs out, of one rank is raised on
+    all of them.
     """
 
     def __init__(
@@ -72,9 +73,10 @@ class TrainStep:
         to_device: Callable[[DayBatch, torch.device], DayBatch] = DayBatch.to,
         applied: Callable[[], None] = lambda: None,
         poll: Callable[[], None] = lambda: None,
-        ranks: Ranks | None = None,
+        layout: Layout | None = None,
     ) -> None:
-        self.ranks = Ranks() if ranks is None else ranks
+        self.layout = Layout(Ranks()) if layout is None else layout
+        self.ranks = self.layout.ranks
         self._fabric, self._scaler = runtime.fabric, runtime.scaler
         self.model, self.objective = model, objective
         self.device, self.to_device, self.poll = runtime.fabric.device, to_device, poll
@@ -88,7 +90,7 @@ class TrainStep:
         self._max_norm = math.inf if clip_norm is None else clip_norm
         self._applied = applied
         self._seed = seed
-        self._sum = None if self.ranks.alone else GradientSum(self.ranks, model, self.device)
+        self._sum = self.layout.step_sum(model, self.device)
 
     @property
     def update_one_by_one(self) -> bool:
@@ -145,9 +147,10 @@ class TrainStep:
 
     def _gradients(self, pieces: Sequence[DayBatch], labelled_days: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Loss, and loss by horizon; the gradients are with the parameters, or, where anything is raised, gone."""
-        if self._sum is None:
-            return self._own_gradients(pieces, labelled_days, step)
-        return self._sum(tried(lambda: self._own_gradients(pieces, labelled_days, step)))
+        with self.layout.gathered(self.model):
+            if self._sum is None:
+                return self._own_gradients(pieces, labelled_days, step)
+            return self._sum(tried(lambda: self._own_gradients(pieces, labelled_days, step)))
 
     def _own_gradients(self, pieces: Sequence[DayBatch], labelled_days: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Those of this rank's pieces."""
@@ -178,11 +181,9 @@ class TrainStep:
         return loss, by_horizon
 
     def _update(self, loss: Tensor, by_horizon: Tensor, samples: int) -> StepReport:
-        grad_norm = self._fabric.clip_gradients(
-            self.model, self._optimizer, max_norm=self._max_norm, error_if_nonfinite=False
-        )
-        assert grad_norm is not None
-        norms = gradient_norms(self._optimizer)
+        with self.layout.exchange():
+            grad_norm = self.layout.clip(self._fabric, self.model, self._optimizer, self._max_norm)
+            norms = gradient_norms(self._optimizer, self.layout)
         # The one wait for the device in a step.
         numbers = torch.cat([torch.stack([loss, grad_norm, *norms.values()]), by_horizon]).tolist()
         outcome = self._commit(loss=numbers[0], grad_norm=numbers[1])

@@ -8,18 +8,23 @@ from atft_gat_fan.config.plan import EmaPlan
 from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.training.checkpoint import BEST_RAW, TrainingState, read_tensors
 from atft_gat_fan.training.ema import EmaTeacher
+from atft_gat_fan.training.layout import Layout
+from atft_gat_fan.training.ranks import Ranks
 
 
 class Weights:
     """Which network is trained, which is evaluated, and what is kept.
 
     Without an EMA trained and evaluated network are one. With it, the best weights are averaged ones, and
-    the raw weights of that moment wait in the newest checkpoint rather than in memory.
+    the raw weights of that moment wait in the newest checkpoint rather than in memory. All of them lie on the ranks as
+    the layout says, from here on those of `model` too.
     """
 
-    def __init__(self, model: ATFT_GAT_FAN, ema: EmaPlan | None) -> None:
+    def __init__(self, model: ATFT_GAT_FAN, ema: EmaPlan | None, layout: Layout | None = None) -> None:
+        self.layout = Layout(Ranks()) if layout is None else layout
         self.trained = model
-        self.ema = None if ema is None else EmaTeacher(model, ema)
+        self.ema = None if ema is None else EmaTeacher(model, ema, self.layout)
+        self.layout.divide(model)
         self.best: dict[str, Tensor] = {}
         self.best_raw: dict[str, Tensor] | Path | None = None
 
@@ -46,22 +51,27 @@ class Weights:
 
     def load(self, state: TrainingState) -> None:
         """Take over a checkpoint's weights. Raises RuntimeError where names or shapes differ."""
-        self.trained.load_state_dict(state.model)
+        weights = self.trained.state_dict()
+        self.trained.load_state_dict(self.layout.divided(state.model, weights))
         if self.ema is not None:
             self.ema.load(state.ema)
-        self.best = dict(state.best)
+        self.best = dict(self.layout.divided(state.best, weights))
         assert state.best_raw is None or isinstance(state.best_raw, Path)
         self.best_raw = state.best_raw
 
     def finish(self) -> dict[str, Tensor] | None:
-        """Put the best evaluated weights, or the last ones where none were best, into the trained network.
+        """Put the best evaluated weights, or the last ones where none were best, into the trained network: a whole one
+        on every rank.
 
         Returns the raw weights behind averaged ones, on the CPU; None without an EMA.
         """
         raw = None
-        if self.ema is not None:
-            raw = read_tensors(self.best_raw) if isinstance(self.best_raw, Path) else _copy(self.trained)
+        if isinstance(self.best_raw, Path):
+            raw = read_tensors(self.best_raw)
+        elif self.ema is not None:
+            raw = dict(self.layout.whole(_copy(self.trained)))
         self.trained.load_state_dict(self.best or self.evaluated.state_dict())
+        self.trained = self.layout.plain(self.trained)
         return raw
 
 
