@@ -33,8 +33,9 @@ def test_an_error_is_raised_here_and_ends_the_rest() -> None:
     with pytest.raises(ValueError, match="three"):
         list(attended([partial(task, number) for number in range(1000)], 2, lambda: None, cancel))
     assert cancel.is_set()
+    at_the_end = len(begun)
     time.sleep(0.3)
-    assert len(begun) < 20
+    assert len(begun) <= at_the_end + 2 < 1000  # each thread may have been about to begin one
 
 
 def test_a_stop_does_not_wait_for_a_server_that_does_not_answer() -> None:

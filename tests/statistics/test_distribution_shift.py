@@ -14,9 +14,14 @@ from atft_gat_fan.statistics.distribution_shift import (
     wasserstein,
 )
 
-RNG = np.random.default_rng(3)
-REFERENCE = RNG.standard_normal(40_000)
+REFERENCE = np.random.default_rng(3).standard_normal(40_000)
 EDGES, DEVIATION = bin_edges(REFERENCE)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Of each test its own: what it draws is the same whichever tests ran before."""
+    return np.random.default_rng(4)
 
 
 def counted(values, edges=EDGES):
@@ -31,16 +36,16 @@ def test_every_value_is_in_one_bin_and_missing_ones_are_in_none() -> None:
     assert counts.shape == (NUM_BINS,)
 
 
-def test_days_add_up_to_their_window() -> None:
-    values, day = RNG.standard_normal(900), RNG.integers(3, size=900)
+def test_days_add_up_to_their_window(rng: np.random.Generator) -> None:
+    values, day = rng.standard_normal(900), rng.integers(3, size=900)
     of_days = histogram(values, day, 3, EDGES)
     assert (of_days.sum(axis=0) == counted(values)).all()
     assert (of_days[1] == counted(values[day == 1])).all()
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.25, 1.0), (0.0, 1.5), (-1.0, 0.5), (5.0, 1.0)])
-def test_they_agree_with_the_statistics_of_the_values(shift: float, scale: float) -> None:
-    current = shift + scale * RNG.standard_normal(20_000)
+def test_they_agree_with_the_statistics_of_the_values(shift: float, scale: float, rng: np.random.Generator) -> None:
+    current = shift + scale * rng.standard_normal(20_000)
     counts = counted(REFERENCE), counted(current)
     exact = ks_2samp(REFERENCE, current).statistic
     assert exact - 0.02 <= kolmogorov_smirnov(*counts) <= exact + 1e-12
@@ -66,10 +71,10 @@ def test_psi_is_symmetric_finite_where_a_bin_is_empty_and_zero_for_the_same() ->
     assert population_stability_index(counts[0], counts[0]) == 0
 
 
-def test_a_feature_of_two_values_is_compared_by_their_shares() -> None:
-    flags = (RNG.random(10_000) < 0.3).astype(float)
+def test_a_feature_of_two_values_is_compared_by_their_shares(rng: np.random.Generator) -> None:
+    flags = (rng.random(10_000) < 0.3).astype(float)
     edges, deviation = bin_edges(flags)
-    same, more = (counted((RNG.random(10_000) < share).astype(float), edges) for share in (0.3, 0.6))
+    same, more = (counted((rng.random(10_000) < share).astype(float), edges) for share in (0.3, 0.6))
     reference = counted(flags, edges)
     assert kolmogorov_smirnov(reference, more) == pytest.approx(0.3, abs=0.02)
     assert population_stability_index(reference, same) < 0.001
