@@ -31,7 +31,7 @@ from tests.contracts.small_checkout import RUN, SmallCheckout, lend_run, make_sm
 
 TOOL = get_command(app)
 MOST_NOT_RUN = 9 / 20
-FIRST_READ = ("README.md", "tutorial.md", "python.md")
+FIRST_READ = ("README.md", "python.md")
 """Pages whose commands are followed with the other slow tests, as every page's are with the exhaustive ones."""
 DOOR = re.compile(r'main\(\["(\w+)"')
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

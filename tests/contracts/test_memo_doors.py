@@ -62,7 +62,10 @@ def test_the_trainer_of_the_memo_is_atft_train(arguments: list[str], weights: st
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "arms"),
-    [(["--config", "configs/atft/config.yaml"], "arm       use_ema"), (["--full-test"], "arm       all-minus-use_ema")],
+    [
+        (["--config", "configs/atft/config.yaml"], "arm       use_ema"),
+        pytest.param(["--full-test"], "arm       all-minus-use_ema", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_the_validation_of_the_memo_is_atft_validate(arguments: list[str], arms: str) -> None:
     result = python("scripts/validate_improvements.py", *arguments, "--dry-run")

@@ -22,7 +22,7 @@ def test_every_world_and_every_improvement_is_asked_about() -> None:
     assert min(MARKET_SEED, FIRST_SEED) >= 100, "apart from the seeds that anything was tuned with"
 
 
-@pytest.mark.parametrize(("name", "quick"), itertools.product(NAMES, (False, True)))
+@pytest.mark.parametrize(("name", "quick"), [*itertools.product(NAMES, (False, True))])
 def test_twins_differ_in_the_market_alone_and_arms_in_what_is_asked(name: str, quick: bool) -> None:
     world, twin = (load_config(arguments_of(name, twin=twin, quick=quick)) for twin in (False, True))
     assert overridden(twin, ["data.synthetic.null_twin=false"]).data == world.data

@@ -4,7 +4,7 @@ import pytest
 
 from tests.faults.trainings import Ended, Run, Trainings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 SETTINGS = {"max_epochs": 5, "early_stopping": False, "log_every": 1, "checkpoint_every": 20}
 """50 steps."""

@@ -70,6 +70,7 @@ def shuffled(panel: pl.DataFrame, seed: int) -> pl.DataFrame:
     return panel.with_columns(order).with_columns(pl.col("target_1d").sort_by("order").over("Date")).drop("order")
 
 
+@pytest.mark.exhaustive
 def test_labels_shuffled_within_days_are_not_ranked(market: pl.DataFrame, tmp_path: Path) -> None:
     """Each training has a shuffle of its own, so days and trainings are independent and the error is known."""
     daily = np.stack([trained(shuffled(market, seed), tmp_path / str(seed), seed) for seed in range(TRAININGS)])
