@@ -139,15 +139,21 @@ def test_a_rank_with_numbers_that_are_not_finite(ranks: RankTrainings, struck) -
     assert_one_training(run, 2)
 
 
-@exhaustive
-@pytest.mark.fault("numbers stay not finite on one process of several", "exit 70 of all; the bundle has the whole step")
-def test_a_rank_whose_numbers_stay_not_finite(ranks: RankTrainings, struck) -> None:
-    run = ranks.at("never finite")
-    settings = {**SETTINGS, "max_skipped_steps": 2, "max_rollbacks": 1}
+def never_finite(ranks: RankTrainings, name: str, settings: dict[str, Any], struck: Any) -> RankRun:
+    """Training goes back once, and then all of them end."""
+    run = ranks.at(name)
+    settings = {**settings, "max_skipped_steps": 2, "max_rollbacks": 1}
     ended = ranks.start(run, 2, settings, rank_1={"poison": {"from_step": 4, "until_return": 9}})
     struck(run.events("warning"))
     assert ended.endings == [70, 70]
     assert len(run.events("return")) == 1
+    return run
+
+
+@exhaustive
+@pytest.mark.fault("numbers stay not finite on one process of several", "exit 70 of all; the bundle has the whole step")
+def test_a_rank_whose_numbers_stay_not_finite(ranks: RankTrainings, struck) -> None:
+    run = never_finite(ranks, "never finite", SETTINGS, struck)
     assert (run.path / "debug" / "debug.json").exists()
 
 
@@ -244,12 +250,7 @@ def test_a_rank_without_memory_for_its_share(ranks: RankTrainings, struck) -> No
     "exit 70 of all; the bundle has the whole step",
 )
 def test_a_rank_whose_part_stays_not_finite(ranks: RankTrainings, struck) -> None:
-    run = ranks.at("never finite, divided")
-    settings = {**SHARDED, "max_skipped_steps": 2, "max_rollbacks": 1}
-    ended = ranks.start(run, 2, settings, rank_1={"poison": {"from_step": 4, "until_return": 9}})
-    struck(run.events("warning"))
-    assert ended.endings == [70, 70]
-    assert len(run.events("return")) == 1
+    run = never_finite(ranks, "never finite, divided", SHARDED, struck)
     weights = load_file(run.path / "debug" / "weights.safetensors")
     assert {name: tensor.shape for name, tensor in weights.items()} == {
         name: tensor.shape for name, tensor in ranks.undisturbed(1).weights().items()

@@ -4,7 +4,6 @@ import json
 import sys
 from dataclasses import replace
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -56,16 +55,8 @@ RANKING = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def _sizes_may_be_symbols():
-    """The shape checks of these tests take a traced size, which is no int, for an error; a user's process has none."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("_sizes_may_be_symbols")
+@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize(
     ("form", "changes"),
     [

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from torch._dynamo.utils import counters
@@ -35,14 +34,12 @@ SHAPES = [(2, 5), (3, 5), (2, 7), (1, 9), (4, 4), (3, 11)]
 
 
 @pytest.fixture(autouse=True)
-def fresh_compiler() -> Iterator[None]:
-    """Nothing compiled before; the shape checks are wrapped around every layer and are not made to be compiled."""
+def fresh_compiler(without_shape_checks: None) -> Iterator[None]:
+    """Nothing compiled before."""
     torch._dynamo.reset()
     counters.clear()
-    jaxtyping.config.update("jaxtyping_disable", True)
     with torch._dynamo.config.patch(recompile_limit=32, fail_on_recompile_limit_hit=True):
         yield
-    jaxtyping.config.update("jaxtyping_disable", False)
     torch._dynamo.reset()
 
 

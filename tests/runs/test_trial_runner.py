@@ -10,7 +10,8 @@ import pytest
 from atft_gat_fan.config.load import from_mapping, load_config, run_folder
 from atft_gat_fan.config.schema import TrialsConfig
 from atft_gat_fan.errors import ConfigError
-from atft_gat_fan.runs.trial_runner import require_optuna, threads_of_each, trial_runner
+from atft_gat_fan.runs.search_plan import require_optuna
+from atft_gat_fan.runs.trial_runner import threads_of_each, trial_runner
 from atft_gat_fan.training.settings import config_digest
 from atft_gat_fan.validation.local_runner import LocalRunner
 from atft_gat_fan.validation.trials import Job

@@ -8,7 +8,6 @@ import time
 from functools import partial
 from types import SimpleNamespace
 
-import jaxtyping
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -401,16 +400,8 @@ def test_one_process_can_go_on_with_the_whole(two):
     assert two["made plain"] == [(True, True)] * 2
 
 
-@pytest.fixture
-def unchecked():
-    """The compiler cannot read the checks that the tests put around our functions."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
 @pytest.mark.exhaustive
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("without_shape_checks")
 def test_a_compiled_step_is_that_of_one_process(tmp_path):
     if (problem := compiler_problem()) is not None:
         pytest.skip(problem)

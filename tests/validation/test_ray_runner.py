@@ -102,7 +102,7 @@ def test_a_stop_lets_the_processes_save_and_leaves_none(runner, tmp_path: Path) 
 
 def test_a_task_that_does_not_end_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a cluster: a worker that heeds no interrupt cannot be had from a real one."""
-    from atft_gat_fan.validation import ray_runner
+    from atft_gat_fan.validation import process_runner, ray_runner
 
     waited, cancelled = [], []
 
@@ -125,16 +125,17 @@ def test_a_task_that_does_not_end_is_waited_for_once(tmp_path: Path, monkeypatch
     monkeypatch.setattr(ray_runner, "MARGIN", 0.5)
     (job,) = make_jobs(tmp_path, "a")
     process = ray_runner.RayProcess(lambda folder: ["true"], job, ray_runner.Needs(1.0, 0.0, 0.0))
-    assert not process.overdue
-    process.stop()
-    process.stop()
+    running = process_runner.Running(job, process)
+    assert not running.overdue
+    running.stop()
+    running.stop()
     time.sleep(0.6)
-    assert not process.overdue
-    process.close()
+    assert not running.overdue
+    running.close()
     assert 0 < waited[0] <= 0.4
     time.sleep(0.5)
-    assert process.overdue
-    process.close()
+    assert running.overdue
+    running.close()
     assert waited[1] == 0
     assert cancelled == [False, True, True]
 

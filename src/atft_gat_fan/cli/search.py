@@ -39,7 +39,7 @@ def search(
     The same command again goes on; leaves search.json, search.html and best.yaml (for config=) in run.dir.
     """
     began = time.monotonic()
-    from atft_gat_fan.runs.trial_runner import require_optuna
+    from atft_gat_fan.runs.search_plan import require_optuna
 
     require_optuna()
     from atft_gat_fan.runs.search import describe_search

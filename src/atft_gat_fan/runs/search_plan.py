@@ -69,6 +69,16 @@ class SearchPlan:
         return Trial(f"{number:04d}", "search", self.config.seed, 0, "rank_ic", tuple(drawn), first, last)
 
 
+def require_optuna() -> None:
+    """Raises ConfigError where the optional part is not installed; to be asked before anything that imports it."""
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"atft search: expected the package optuna, found no {error.name} -> pip install 'atft-gat-fan[search]'"
+        ) from error
+
+
 def plan_search(arguments: Sequence[str], console: Console) -> SearchPlan:
     """Read space and data. Raises ConfigError for what cannot be searched over, and what reading data raises."""
     space = read_space(arguments)

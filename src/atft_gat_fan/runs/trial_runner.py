@@ -1,4 +1,4 @@
-"""Where many trainings run: on this machine, or on a Ray cluster, as the configuration says; and what that needs."""
+"""Where many trainings run: on this machine, or on a Ray cluster, as the configuration says."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -48,16 +48,6 @@ def trial_runner(
             poll=poll,
             progress=progress,
         )
-
-
-def require_optuna() -> None:
-    """Raises ConfigError where the optional part is not installed; to be asked before anything that imports it."""
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"atft search: expected the package optuna, found no {error.name} -> pip install 'atft-gat-fan[search]'"
-        ) from error
 
 
 def threads_of_each(config: Config, at_once: int) -> int | None:

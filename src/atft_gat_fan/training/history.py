@@ -1,10 +1,12 @@
 """Where a training stands: counters, early stopping and the record of its epochs; the JSON half of a checkpoint."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from atft_gat_fan.training.early_stopping import SmoothedBest
+from atft_gat_fan.training.validation_pass import ValidationScores
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,23 @@ class History:
     epochs: list[EpochRecord] = field(default_factory=list)
     reason: str | None = None
     """Why training is over; None while it is not."""
+
+    def close_epoch(self, scores: ValidationScores, *, best: bool) -> EpochRecord:
+        """Count and record the epoch under way, which has been validated; the next one begins."""
+        smoothed = self.stopping.smoothed
+        record = EpochRecord(
+            epoch=self.epoch + 1,
+            step=self.step,
+            train_loss=self.loss_sum / self.loss_steps if self.loss_steps else math.nan,
+            loss_by_horizon=scores.loss_by_horizon,
+            rank_ic_by_horizon=scores.rank_ic_by_horizon,
+            rank_ic=scores.rank_ic,
+            smoothed_rank_ic=math.nan if smoothed is None else smoothed,
+            best=best,
+        )
+        self.epochs.append(record)
+        self.epoch, self.position, self.loss_sum, self.loss_steps = record.epoch, 0, 0.0, 0
+        return record
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -10,7 +10,7 @@ agreed on, so they agree on nothing more than: each step, what stopped one of th
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -21,9 +21,9 @@ from atft_gat_fan.models.network import ATFT_GAT_FAN
 from atft_gat_fan.signals import StopRequested, StopSignals
 from atft_gat_fan.training.cadence import Cadence
 from atft_gat_fan.training.checkpoint import TrainingState
-from atft_gat_fan.training.debug_bundle import write_debug_bundle
+from atft_gat_fan.training.divergence import DivergedError, Divergence
 from atft_gat_fan.training.executor import make_executor
-from atft_gat_fan.training.history import EpochRecord, History
+from atft_gat_fan.training.history import History
 from atft_gat_fan.training.layout import make_layout
 from atft_gat_fan.training.loggers import Logger
 from atft_gat_fan.training.objective import Objective
@@ -44,11 +44,7 @@ from atft_gat_fan.training.training_data import TrainingData, step_groups
 from atft_gat_fan.training.validation_pass import ValidationScores
 from atft_gat_fan.training.watch import Watch
 from atft_gat_fan.training.weights import Weights
-from atft_gat_fan.types import DayBatch, RandomKey
-
-
-class _DivergedError(Exception):
-    """Loss or gradients stay non-finite: training goes back to the newest checkpoint."""
+from atft_gat_fan.types import DayBatch
 
 
 @dataclass(frozen=True)
@@ -104,6 +100,7 @@ class Session:
             num_workers=settings.num_workers,
         )
         self._saves = Saves(settings, folder, self._runtime, self._weights, self._optimizer, ranks)
+        self._divergence = Divergence(settings, folder.path, data, model, self._layout)
         self._watch = Watch(settings, self._runtime, self._optimizer, self._weights, self._executor)
         self._temperature = TemperatureSchedule(settings.temperature, schedule.planned_steps)
         self.history = History()
@@ -175,7 +172,7 @@ class Session:
             back = None
         except UpdateLostError as error:
             back = _Back(str(error), diverged=False)
-        except _DivergedError as error:
+        except DivergedError as error:
             back = _Back(str(error), diverged=True)
         # Out here no exception holds on to the tensors of the step it came from.
         if back is None:
@@ -186,7 +183,7 @@ class Session:
         self._ranks.share_stop(self._signals)
         try:
             self._save()
-        except _DivergedError as error:
+        except DivergedError as error:
             self._go_back(_Back(str(error), diverged=True))
         self._signals.raise_if_received(f"after step {self.history.step}")
 
@@ -254,41 +251,7 @@ class Session:
             self._diverged(f"loss or gradients were not finite in steps {first} to {history.step}", seen, report)
 
     def _diverged(self, what: str, batches: Iterable[DayBatch] = (), report: StepReport | None = None) -> NoReturn:
-        """Raises _DivergedError as long as training may go back, then NonFiniteError."""
-        history, settings = self.history, self._settings
-        if history.rollbacks < settings.max_rollbacks:
-            raise _DivergedError(what)
-        model = self._layout.plain(self._model)
-        where = self._debug_bundle(what, model, batches, report) if self._ranks.first else "rank 0 writes what it saw"
-        raise NonFiniteError(
-            f"{what}, after going back to a checkpoint {history.rollbacks} times; {where}; the checkpoints are kept: "
-            "lower optimizer.lr or optimizer.clip_norm, or check the data of these days, and start over with "
-            "run.fresh=true"
-        )
-
-    def _debug_bundle(
-        self, what: str, model: ATFT_GAT_FAN, batches: Iterable[DayBatch], report: StepReport | None
-    ) -> str:
-        """Write what the last step saw; where it is, in words."""
-        history, settings = self.history, self._settings
-        device = self._runtime.fabric.device
-        try:
-            bundle = write_debug_bundle(
-                self._folder.path,
-                model,
-                (self._data.to_device(batch, device) for batch in batches),
-                RandomKey(settings.seed, history.step - 1),
-                {
-                    "why": what,
-                    "step": history.step,
-                    "seed": settings.seed,
-                    "lr_factor": history.lr_factor,
-                    "last_step": None if report is None else asdict(report),
-                },
-            )
-        except OSError as error:
-            return f"what the last step saw could not be written ({error})"
-        return f"what the last step saw is in {bundle}"
+        self._divergence.raise_for(self.history, what, self._runtime.fabric.device, batches, report)
 
     def _go_back(self, back: _Back) -> None:
         """Bring back the newest sound checkpoint, and remember in a new one that training went back."""
@@ -334,19 +297,7 @@ class Session:
 
     def _close_epoch(self, scores: ValidationScores, best: bool) -> None:
         history, settings = self.history, self._settings
-        smoothed = history.stopping.smoothed
-        record = EpochRecord(
-            epoch=history.epoch + 1,
-            step=history.step,
-            train_loss=history.loss_sum / history.loss_steps if history.loss_steps else math.nan,
-            loss_by_horizon=scores.loss_by_horizon,
-            rank_ic_by_horizon=scores.rank_ic_by_horizon,
-            rank_ic=scores.rank_ic,
-            smoothed_rank_ic=math.nan if smoothed is None else smoothed,
-            best=best,
-        )
-        history.epochs.append(record)
-        history.epoch, history.position, history.loss_sum, history.loss_steps = record.epoch, 0, 0.0, 0
+        record = history.close_epoch(scores, best=best)
         self._log(
             "valid",
             epoch=record.epoch,

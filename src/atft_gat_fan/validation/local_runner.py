@@ -42,8 +42,6 @@ class LocalProcess:
 
     def __init__(self, command: Command, job: Job) -> None:
         self._began = time.monotonic()
-        self._deadline: float | None = None
-        """Of one that was told to stop."""
         self._log = (job.folder / LOG).open("ab")
         self._process = subprocess.Popen(
             list(command(job.folder)),
@@ -57,19 +55,16 @@ class LocalProcess:
         code = self._process.poll()
         return None if code is None else Ending(code, time.monotonic() - self._began)
 
-    def stop(self) -> None:
-        if self._deadline is None:
-            self._deadline = time.monotonic() + GRACE
-            self._process.terminate()  # once: a second signal ends a training unsaved
-
     @property
-    def overdue(self) -> bool:
-        return self._deadline is not None and time.monotonic() > self._deadline
+    def patience(self) -> float:
+        return GRACE
 
-    def close(self) -> None:
-        if self._deadline is not None:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(max(0.0, self._deadline - time.monotonic()))
+    def stop(self) -> None:
+        self._process.terminate()
+
+    def close(self, seconds: float) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -42,28 +42,41 @@ class Process(Protocol):
         """How it ended; None as long as it runs. Raises AtftError where it could not begin, and none like it can."""
         ...
 
-    def stop(self) -> None:
-        """Tell it to save and end, once, without waiting for that: from now on it has GRACE."""
-        ...
-
     @property
-    def overdue(self) -> bool:
-        """Whether it was told to stop, and its time for that is over."""
+    def patience(self) -> float:
+        """Seconds that it has for ending once it is told to."""
         ...
 
-    def close(self) -> None:
-        """Wait for one that was stopped as long as its time is not over, kill it where it does not end, and let go of
-        what it held.
-        """
+    def stop(self) -> None:
+        """Tell it to save and end, without waiting for that."""
+        ...
+
+    def close(self, seconds: float) -> None:
+        """Wait so long for its end, kill it where it does not come, and let go of what it held."""
         ...
 
 
 @dataclass
-class _Running:
+class Running:
+    """A job and its process; stopped, it has as long as the process is patient."""
+
     job: Job
     process: Process
-    unwanted: bool = False
-    """It was told to stop, as the queue does not want it any more."""
+    deadline: float | None = None
+    """Of one that was told to stop (`time.monotonic`)."""
+
+    @property
+    def overdue(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def stop(self) -> None:
+        """Once: a second signal ends a training unsaved."""
+        if self.deadline is None:
+            self.deadline = time.monotonic() + self.process.patience
+            self.process.stop()
+
+    def close(self) -> None:
+        self.process.close(0.0 if self.deadline is None else max(0.0, self.deadline - time.monotonic()))
 
 
 class ProcessRunner(Generic[Outcome]):
@@ -115,7 +128,7 @@ class ProcessRunner(Generic[Outcome]):
         self._run(queue, self._workers)
 
     def _run(self, queue: JobQueue[Outcome], at_once: int) -> None:
-        again, running = deque[Job](), list[_Running]()
+        again, running = deque[Job](), list[Running]()
         deaths: dict[str, int] = {}
         try:
             while True:
@@ -123,7 +136,7 @@ class ProcessRunner(Generic[Outcome]):
                     job = again.popleft() if again else queue.next()
                     if job is None:
                         break
-                    running.append(_Running(job, self._start(job)))
+                    running.append(Running(job, self._start(job)))
                 if not running:
                     return
                 self._poll()
@@ -134,7 +147,7 @@ class ProcessRunner(Generic[Outcome]):
                         self._stop_unwanted(each, queue)
                         continue
                     running.remove(each)
-                    each.process.close()
+                    each.close()
                     if self._retried(each, ending, deaths):
                         again.append(each.job)
                     else:
@@ -143,23 +156,22 @@ class ProcessRunner(Generic[Outcome]):
         finally:
             _stop(running)
 
-    def _stop_unwanted(self, each: _Running, queue: JobQueue[Outcome]) -> None:
-        if each.process.overdue:
-            each.process.close()
-        elif not each.unwanted and queue.unwanted(each.job):
-            each.process.stop()
-            each.unwanted = True
+    def _stop_unwanted(self, each: Running, queue: JobQueue[Outcome]) -> None:
+        if each.overdue:
+            each.close()
+        elif each.deadline is None and queue.unwanted(each.job):
+            each.stop()
 
-    def _retried(self, each: _Running, ending: Ending, deaths: dict[str, int]) -> bool:
-        if each.unwanted or not ending.killed:
+    def _retried(self, each: Running, ending: Ending, deaths: dict[str, int]) -> bool:
+        if each.deadline is not None or not ending.killed:
             return False
         deaths[each.job.name] = deaths.get(each.job.name, 0) + 1
         return deaths[each.job.name] < self._most_deaths
 
-    def _end(self, each: _Running, ending: Ending, deaths: dict[str, int]) -> Outcome | Failure | None:
+    def _end(self, each: Running, ending: Ending, deaths: dict[str, int]) -> Outcome | Failure | None:
         job = each.job
         outcome = self._read(job.folder) if ending.code == 0 and not ending.lost else None
-        if outcome is not None or each.unwanted:
+        if outcome is not None or each.deadline is not None:
             return outcome
         if ending.killed:
             times = "once" if deaths[job.name] == 1 else f"{deaths[job.name]} times"
@@ -213,12 +225,12 @@ class _Clock:
         return taken / estimated
 
 
-def _stop(running: Sequence[_Running]) -> None:
+def _stop(running: Sequence[Running]) -> None:
     """Let the processes save and end, all in the same time; those that do not are killed."""
     for each in running:
-        each.process.stop()
+        each.stop()
     for each in running:
-        each.process.close()
+        each.close()
 
 
 def _last_words(log: Path) -> str:

@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -131,28 +130,23 @@ class RayProcess:
             grace=GRACE,
         )
         self._result = _remote().options(name=job.name, **needs.options(job.alone)).remote(task)
-        self._deadline: float | None = None
-        """Of one that was told to stop."""
 
     def ended(self) -> Ending | None:
         ready, _ = ray.wait([self._result], timeout=0)
         return self._ending() if ready else None
 
-    def stop(self) -> None:
-        if self._deadline is None:
-            self._deadline = time.monotonic() + GRACE + MARGIN
-            ray.cancel(self._result)
-
     @property
-    def overdue(self) -> bool:
-        return self._deadline is not None and time.monotonic() > self._deadline
+    def patience(self) -> float:
+        return GRACE + MARGIN
 
-    def close(self) -> None:
-        if self._deadline is not None:
-            ready, _ = ray.wait([self._result], timeout=max(0.0, self._deadline - time.monotonic()))
-            if not ready:
-                with suppress(RayError):
-                    ray.cancel(self._result, force=True)
+    def stop(self) -> None:
+        ray.cancel(self._result)
+
+    def close(self, seconds: float) -> None:
+        ready, _ = ray.wait([self._result], timeout=seconds)
+        if not ready:
+            with suppress(RayError):
+                ray.cancel(self._result, force=True)
         (self._job.folder / SIGN).unlink(missing_ok=True)
 
     def _ending(self) -> Ending:

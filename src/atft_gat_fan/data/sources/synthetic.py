@@ -44,9 +44,7 @@ REVERSAL, VOLUME_SURPRISE, LOW_VOLATILITY, SECTOR_MOVE = -0.55, 0.50, -0.50, 0.4
 
 # Shares of the noise variance. Tails: Student t with NOISE_DF degrees of freedom.
 MARKET_SHARE, SECTOR_SHARE, NOISE_DF = 0.25, 0.15, 5.0
-GENERATOR_VERSION, WORLD_VERSION = b"1", b"world 1"
-WORLD_VERSIONS = {"heavy_tails": b"world 2"}
-"""Of worlds whose law was changed after `WORLD_VERSION`: stores of the others stay what they are."""
+GENERATOR_VERSION, WORLDS_VERSION = b"1", b"world 2"
 _WORLD_KEYS = {"world", "null_twin"}
 
 
@@ -54,8 +52,7 @@ def open_synthetic(config: SyntheticConfig) -> Source:
     """The market of `config` as a source; the oracle is not in it."""
     fingerprint = fingerprint_bytes([GENERATOR_VERSION, config.model_dump_json(exclude=_WORLD_KEYS).encode()])
     if config.world is not None:
-        version = WORLD_VERSIONS.get(config.world, WORLD_VERSION)
-        fingerprint = fingerprint_bytes([version, config.model_dump_json().encode()])
+        fingerprint = fingerprint_bytes([WORLDS_VERSION, config.model_dump_json().encode()])
     return Source(
         frame=synthetic_panel(config).lazy(),
         name="synthetic",
